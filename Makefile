@@ -1,0 +1,52 @@
+# Two commands matter: `make suite SUITE=small_backbones` and `make test`. Both build .venv first, once.
+SUITE   ?= small_backbones
+SCALE   ?=
+DATA    ?=
+RESULTS ?= results
+ARGS    ?=
+PYTHON  ?= python3
+BOB     := .venv/bin/bob
+
+.DEFAULT_GOAL := help
+.PHONY: help suite test test-all lint types schema bench clean
+
+help:
+	@echo "make suite SUITE=small_backbones   run a suite and print its ranking (SCALE=paper DATA=FOLDER for the real thing)"
+	@echo "make test                          the default tests: CPU, offline, under 10 minutes on 2 cores"
+	@echo "make test-all                      the slow tests as well, with coverage"
+	@echo "make lint types                    ruff and mypy"
+	@echo "make bench                         the benchmarks, as ratios to a bare PyTorch loop"
+
+# The stamp is newer than what it was built from, so an edited pyproject.toml or constraints.txt reinstalls.
+.venv/.built: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "error: $(PYTHON) is older than 3.10. Next: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { echo "error: $(PYTHON) has no venv module. Next: apt-get install python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	PYTHONDONTWRITEBYTECODE= .venv/bin/python -m compileall -q bob
+	@touch $@
+
+suite: .venv/.built
+	$(BOB) run $(SUITE) --results $(RESULTS) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) $(ARGS)
+
+test: .venv/.built
+	.venv/bin/python -m pytest -m "not slow and not gpu and not slurm" $(ARGS)
+
+test-all: .venv/.built
+	.venv/bin/python -m pytest -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
+
+lint: .venv/.built
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/.built
+	.venv/bin/mypy
+
+schema: .venv/.built
+	.venv/bin/python -m bob.suite > suites/schema.json
+
+bench: .venv/.built
+	.venv/bin/python -m benchmarks
+
+clean:
+	rm -rf .venv build dist *.egg-info

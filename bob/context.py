@@ -1,0 +1,43 @@
+"""What a running job is handed besides its identity: folders, device, threads, and a way to report progress."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+Progress = Callable[[str, int, int], None]
+
+
+def no_progress(phase: str, done: int, total: int) -> None:
+    """Ignore a progress report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """The circumstances of one attempt.
+
+    Attributes:
+        results_dir: The store's folder: records, results.parquet, outcomes, logs, work.
+        cache_dir: Artifacts and other things that can be made again.
+        device: "cpu" or "cuda:0" (inside a worker the one GPU it was given).
+        threads: CPU threads this process may use.
+        loader_workers: Processes that decode pictures beside the job; 0 decodes in the job's own process.
+        progress: Called with (phase, done, total), often.
+        attempt: A unique token of this attempt.
+        log_path: Where this attempt's log goes.
+    """
+
+    results_dir: Path
+    cache_dir: Path
+    device: str = "cpu"
+    threads: int = 1
+    loader_workers: int = 0
+    progress: Progress = field(default=no_progress)
+    attempt: str = "0"
+    log_path: Path | None = None
+
+    @property
+    def work_dir(self) -> Path:
+        """Checkpoints of unfinished jobs."""
+        return self.results_dir / "work"

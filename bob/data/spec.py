@@ -1,0 +1,36 @@
+"""What a data set is, as data: no pictures read, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSpec:
+    """A data set that is on this machine, resolved.
+
+    Attributes:
+        name: The short name in rows and tables ("scenes", "clothing", "cifar10").
+        kind: The reader that opens it ("scenes", "imagefolder", "torchvision", "huggingface", "idx").
+        root: The folder it lies in; None for an embedded one.
+        options: Reader options as sorted (name, value) pairs.
+        fingerprint: A digest of the content: it changes when any picture, label or split does, not with the path.
+        classes: Class names in label order.
+        sizes: Pictures per split as (split, count) pairs.
+        license: The data's licence, or "unknown".
+        smoke: True if numbers on it say nothing about a backbone's worth.
+        overlaps: Names of pretraining data that contain (part of) its test pictures.
+    """
+
+    name: str
+    kind: str
+    root: str | None
+    options: tuple[tuple[str, str | int | float | bool], ...] = ()
+    fingerprint: str
+    classes: tuple[str, ...]
+    sizes: tuple[tuple[str, int], ...]
+    license: str = "unknown"
+    smoke: bool = False
+    overlaps: tuple[str, ...] = ()

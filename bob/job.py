@@ -1,0 +1,169 @@
+"""The frozen identity of one run, its id, and the artifacts it needs."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from bob.backbones.spec import RANDOM_TAG, InputConfig
+from bob.data.spec import DatasetSpec
+from bob.files import digest
+
+IDENTITY_VERSION = 1
+MISSING = "missing"
+Scalar = str | int | float | bool | None
+Params = tuple[tuple[str, Any], ...]
+
+
+def identity(**kwargs: Any) -> Any:
+    """Declare a field whose value changes the number: it enters the job's id."""
+    return field(metadata={"identity": True}, **kwargs)
+
+
+def circumstance(**kwargs: Any) -> Any:
+    """Declare a field that says where or how a job runs, never what comes out: it stays outside the id."""
+    return field(metadata={"identity": False}, **kwargs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What a job may spend, the same for every backbone, in pictures and trials, never in seconds.
+
+    Attributes:
+        max_train: Training pictures used at most (a fixed, class-balanced subset); None for all.
+        max_val: The same for validation pictures.
+        max_test: The same for test pictures.
+        images_seen: Training pictures seen per fine-tuning trial, repeats counted.
+        trials: Hyperparameter settings tried, each with the whole ``images_seen``.
+    """
+
+    max_train: int | None = None
+    max_val: int | None = None
+    max_test: int | None = None
+    images_seen: int | None = None
+    trials: int | None = None
+
+    def label(self) -> str:
+        """Return the short text that rows and tables carry, such as ``train=400 seen=1600 trials=3``."""
+        names = {"max_train": "train", "max_val": "val", "max_test": "test", "images_seen": "seen", "trials": "trials"}
+        parts = [f"{short}={getattr(self, name)}" for name, short in names.items() if getattr(self, name) is not None]
+        return " ".join(parts) or "all"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Need:
+    """An artifact a job needs before it starts.
+
+    Attributes:
+        kind: "features" or "profile".
+        content: What makes it, as sorted pairs of JSON values: its address is their digest.
+        exclusive: Whether nothing else may run on the device while it is made (a profile).
+    """
+
+    kind: str
+    content: Params
+    exclusive: bool = False
+
+    @functools.cached_property
+    def key(self) -> str:
+        """The artifact's address."""
+        return f"{self.kind}-{digest([self.kind, self.content])}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One cell of the cross product: backbone x task x dataset x protocol x seed x budget."""
+
+    backbone: str = identity()
+    weights_sha256: str = identity()  # of the source checkpoint; "random" or "missing" where there is none
+    input: InputConfig = identity()  # resolved: the size this job uses, the model's own normalisation
+    task: str = identity()
+    task_version: int = identity()
+    dataset_fingerprint: str = identity()
+    protocol: str = identity()
+    params: Params = identity()  # the protocol's parameters, sorted by name, defaults included
+    precision: str = identity()  # as requested: "auto", "fp32", "bf16" or "fp16"
+    seed: int = identity()
+    budget: Budget = identity()
+    identity_version: int = identity(default=IDENTITY_VERSION)
+
+    dataset: str = circumstance()
+    suite: str = circumstance(default="")
+    dataset_spec: DatasetSpec | None = circumstance(default=None)  # None: the data set is not on this machine
+    weights_path: str | None = circumstance(default=None)
+    weights_source: str | None = circumstance(default=None)
+    missing: str | None = circumstance(default=None)  # why the job cannot run: it is skipped with this reason
+    plugins: tuple[str, ...] = circumstance(default=())  # Python files that the user named, imported in the worker
+    resolution: str = circumstance(default="fixed")
+    uses: tuple[str, ...] = circumstance(default=())  # the kinds of artifact its protocol needs
+    timeout_min: float = circumstance(default=720.0)
+    estimate_s: float | None = circumstance(default=None)
+
+    @functools.cached_property
+    def id(self) -> str:
+        """The hash of the identity fields, 16 hexadecimal digits."""
+        return digest(self._identity())
+
+    @functools.cached_property
+    def cell(self) -> str:
+        """The hash of the identity without the fingerprints: jobs that fill the same cell of a table share it.
+
+        A checkpoint that was missing yesterday gives today's job another id but the same cell, which is how the
+        store knows that yesterday's ``skipped`` is settled.
+        """
+        content = self._identity()
+        del content["weights_sha256"], content["dataset_fingerprint"]
+        return digest([content, self.dataset])
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the backbone is a random-init control."""
+        return self.backbone.partition(".")[2] == RANDOM_TAG
+
+    def param(self, name: str) -> Any:
+        """Return one protocol parameter's value.
+
+        Raises:
+            KeyError: The protocol has no such parameter.
+        """
+        return dict(self.params)[name]
+
+    def needs(self) -> tuple[Need, ...]:
+        """Return the artifacts to make before this job, without importing torch."""
+        makers = {"profile": self._profile_need, "features": self._features_need}
+        return tuple(makers[kind]() for kind in self.uses)
+
+    def _profile_need(self) -> Need:
+        # Weights do not change a profile: every checkpoint and control of an architecture shares it.
+        content = {
+            "arch": self.backbone.partition(".")[0],
+            "image_size": self.input.image_size,
+            "precision": self.precision,
+        }
+        return Need(kind="profile", content=tuple(sorted(content.items())), exclusive=True)
+
+    def _features_need(self) -> Need:
+        content = {
+            "backbone": self.backbone,
+            "weights_sha256": self.weights_sha256,
+            "initialisation_seed": self.seed if self.is_control else None,
+            "input": _plain(self.input),
+            "precision": self.precision,
+            "dataset": self.dataset_fingerprint,
+            "caps": (self.budget.max_train, self.budget.max_val, self.budget.max_test),
+        }
+        return Need(kind="features", content=tuple(sorted(content.items())))
+
+    def _identity(self) -> dict[str, Any]:
+        return {name: _plain(getattr(self, name)) for name in IDENTITY_FIELDS}
+
+
+def _plain(value: Any) -> Any:
+    """Return dataclasses as dicts (one level is enough here, and ``dataclasses.asdict`` is 20 times slower)."""
+    if isinstance(value, InputConfig | Budget):
+        return vars(value)
+    return value
+
+
+IDENTITY_FIELDS = tuple(f.name for f in fields(Job) if f.metadata["identity"])

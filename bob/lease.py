@@ -1,0 +1,155 @@
+"""Leases: who is working on what, between processes and hosts that share nothing but a file system.
+
+A lease is a small file made by a hard link (atomic on NFS too), kept alive by touching it, and free again when its
+holder removes it, when its process is seen to be gone on this host, or when nobody touched it for ``TTL_S``. Two
+holders at once are possible after a stall longer than that, so a lease saves work and never guards correctness: what
+is done under it must itself be safe to do twice.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+
+import psutil
+
+from bob.files import temporary_name
+
+log = logging.getLogger(__name__)
+
+TTL_S = 60.0
+HEARTBEAT_S = 10.0
+
+
+class Lease:
+    """One claim on a name. Use ``Lease.try_take`` or the ``holding`` context manager.
+
+    The holder's heartbeat is measured by the file system's own clock: the age of the lease file against a file
+    touched by the one who looks, so that hosts with different clocks agree.
+    """
+
+    def __init__(self, path: Path, token: str) -> None:
+        self.path = path
+        self._token = token
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"lease-{path.name}", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def try_take(cls, path: Path) -> Lease | None:
+        """Take the lease if it is free or its holder is gone; return None if somebody holds it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        token = uuid.uuid4().hex
+        mine = temporary_name(path)
+        mine.write_text(json.dumps({"token": token, **_whoami()}))
+        try:
+            for _ in range(2):
+                try:
+                    os.link(mine, path)
+                    return cls(path, token)
+                except FileExistsError:
+                    if not _clear_if_stale(path, now=mine.stat().st_mtime):
+                        return None
+            return None
+        finally:
+            mine.unlink(missing_ok=True)
+
+    def held(self) -> bool:
+        """Tell whether the file still carries this holder's token (a stalled holder may have lost it)."""
+        content = _read(self.path)
+        return content is not None and content.get("token") == self._token
+
+    def release(self) -> None:
+        """Give the lease back; giving back a lease that was lost does nothing."""
+        self._stop.set()
+        self._thread.join(timeout=5)
+        if self.held():
+            self.path.unlink(missing_ok=True)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_S):
+            try:
+                if not self.held():
+                    log.warning("The lease %s was taken over: this process stalled for over %.0f s.", self.path, TTL_S)
+                    return
+                os.utime(self.path)
+            except OSError as error:
+                log.warning("The lease %s cannot be renewed: %s.", self.path, error)
+
+    def __enter__(self) -> Lease:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.release()
+
+
+@contextlib.contextmanager
+def holding(path: Path, *, timeout_s: float | None = None, poll_s: float = 0.1) -> Iterator[Lease]:
+    """Wait for the lease and hold it during the block.
+
+    Raises:
+        TimeoutError: Somebody else held it for ``timeout_s``.
+    """
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while (lease := Lease.try_take(path)) is None:
+        if deadline is not None and time.monotonic() > deadline:
+            raise TimeoutError(f"lease {path} is held by {_read(path)}")
+        time.sleep(poll_s)
+    with lease:
+        yield lease
+
+
+def _whoami() -> dict[str, str | int | float]:
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+
+
+def _read(path: Path) -> dict[str, str | int | float] | None:
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
+    if content.get("host") != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(content["pid"]))
+        gone = process.status() == psutil.STATUS_ZOMBIE
+        return gone or abs(process.create_time() - float(content["born"])) > 1.0
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _clear_if_stale(path: Path, *, now: float) -> bool:
+    """Remove a lease whose holder is gone; True if the name may be free now."""
+    content = _read(path)
+    if content is None:
+        return not path.exists()
+    try:
+        age_s = now - path.stat().st_mtime
+    except FileNotFoundError:
+        return True
+    if age_s < TTL_S and not _holder_is_gone(content):
+        return False
+    # Renaming first lets only one of several that saw the same stale lease remove it.
+    aside = temporary_name(path)
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return True
+    taken = _read(aside)
+    if taken is not None and taken.get("token") != content.get("token"):
+        with contextlib.suppress(FileExistsError):
+            os.link(aside, path)
+    aside.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,36 @@
+"""What a task's protocol hands back: numbers, their interval, the outcome of every test sample, the search."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskResult:
+    """The outcome of one job, before cost and provenance are added.
+
+    Attributes:
+        score: The primary metric, in [0, 1].
+        score_low: Lower end of the 95 % interval, resampling test samples.
+        score_high: Upper end.
+        metrics: Every metric by column name.
+        outcomes: Columns of equal length, one entry per test sample: ``sample_id`` (text), ``label``, ``prediction``,
+            ``confidence``, and ``outcome`` (the sample's contribution to the score; its mean is the score).
+        hparams: The hyperparameters of the scored model.
+        search: One entry per setting tried: its hyperparameters and its validation score.
+        cost: Cost columns measured on the way (``train_s``, ``train_img_s``, ``train_peak_mb``).
+        notes: Column values that qualify the number (``grid_edge``, ``micro_batch``, ``bn_backoff``, ...).
+    """
+
+    score: float
+    score_low: float
+    score_high: float
+    metrics: dict[str, float]
+    outcomes: dict[str, np.ndarray]
+    hparams: dict[str, Any] = field(default_factory=dict)
+    search: list[dict[str, Any]] = field(default_factory=list)
+    cost: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,71 @@
+"""Tasks and their protocols as data: versions, metrics, parameters, artifacts. No torch: planning reads this."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from bob.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Param:
+    """One parameter of a protocol.
+
+    Attributes:
+        default: The value if nothing else is said; its type is the type expected (a tuple for a list of numbers).
+        doc: One line for `bob list protocols`.
+        choices: The values allowed, if only some are.
+        low: The least value allowed, for a number (or each number of a list).
+    """
+
+    default: Any
+    doc: str
+    choices: tuple[Any, ...] = ()
+    low: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a backbone is used by a task.
+
+    Attributes:
+        name: "linear", "knn", ...
+        doc: One line.
+        run: ``module:function`` called with (job, context); imported in the worker.
+        params: Its parameters by name.
+        budget: The names of the ``Budget`` fields it spends; the others never enter its jobs.
+        uses: Kinds of artifact it needs.
+        seed_varies: What the seed changes, in words, for docs and rows.
+    """
+
+    name: str
+    doc: str
+    run: str
+    params: dict[str, Param]
+    budget: tuple[str, ...]
+    uses: tuple[str, ...]
+    seed_varies: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What a backbone is scored on.
+
+    Attributes:
+        name: "classification", ...
+        version: Bumped when its numbers change meaning.
+        metric: The primary metric, in [0, 1], higher is better.
+        metrics: Every metric column its rows fill, with the one-line definition of each.
+        protocols: Its protocols by name.
+    """
+
+    name: str
+    version: int
+    metric: str
+    metrics: dict[str, str]
+    protocols: dict[str, Protocol]
+
+
+TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
+TASKS.add("classification", "bob.tasks.classification_spec:CLASSIFICATION")
