@@ -77,6 +77,7 @@ class Job:
 
     backbone: str = identity()
     weights_sha256: str = identity()  # of the source checkpoint; "random" or "missing" where there is none
+    code: str = identity(default="timm")  # who defines the module: "timm", or the digest of a user's source file
     input: InputConfig = identity()  # resolved: the size this job uses, the model's own normalisation
     task: str = identity()
     task_version: int = identity()
@@ -97,6 +98,7 @@ class Job:
     plugins: tuple[str, ...] = circumstance(default=())  # Python files that the user named, imported in the worker
     resolution: str = circumstance(default="fixed")
     uses: tuple[str, ...] = circumstance(default=())  # the kinds of artifact its protocol needs
+    hardware: str = circumstance(default="")  # the hardware class its profile is measured on
     timeout_min: float = circumstance(default=720.0)
     estimate_s: float | None = circumstance(default=None)
 
@@ -138,6 +140,8 @@ class Job:
         # Weights do not change a profile: every checkpoint and control of an architecture shares it.
         content = {
             "arch": self.backbone.partition(".")[0],
+            "code": self.code,
+            "hardware": self.hardware,
             "image_size": self.input.image_size,
             "precision": self.precision,
         }
@@ -147,6 +151,7 @@ class Job:
         content = {
             "backbone": self.backbone,
             "weights_sha256": self.weights_sha256,
+            "code": self.code,
             "initialisation_seed": self.seed if self.is_control else None,
             "input": _plain(self.input),
             "precision": self.precision,

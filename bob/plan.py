@@ -1,0 +1,250 @@
+"""From a suite to its jobs: names looked up, weights and data located, nothing loaded. Neither torch nor pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+from bob.backbones import catalogue, weights
+from bob.backbones.spec import Backbone, InputConfig
+from bob.data.resolve import resolve_dataset
+from bob.data.spec import DatasetSpec
+from bob.errors import BobError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
+from bob.estimate import estimate_s
+from bob.files import sha256_file
+from bob.job import MISSING, Budget, Job
+from bob.params import resolve_params
+from bob.settings import Settings
+from bob.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
+from bob.tasks.spec import TASKS, Protocol, Task
+from bob.yaml_source import YamlSource
+
+DEFAULT_EPOCHS = 10
+DEFAULT_TRIALS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a suite asks for on this machine.
+
+    Attributes:
+        suite: The suite at its scale.
+        jobs: Every job, runnable or not; one that is not says why in ``missing``.
+        backbones: The backbones in the suite's order.
+        missing_data: Reason by data set text, for those that are not on this machine.
+    """
+
+    suite: Suite
+    jobs: tuple[Job, ...]
+    backbones: tuple[Backbone, ...]
+    missing_data: dict[str, str]
+
+    @property
+    def missing_backbones(self) -> dict[str, str]:
+        """Reason by backbone whose checkpoint no source on this machine has."""
+        return {job.backbone: job.missing for job in self.jobs if job.weights_sha256 == MISSING and job.missing}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Weights:
+    sha256: str
+    code: str = "timm"
+    path: str | None = None
+    source: str | None = None
+    missing: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Dataset:
+    text: str
+    spec: DatasetSpec | None = None
+    missing: str | None = None
+
+
+def expand(
+    suite: Suite, source: YamlSource, settings: Settings, *, data: Sequence[str] = (), hardware: str = ""
+) -> Plan:
+    """Expand a suite (already at its scale) into jobs.
+
+    Args:
+        suite: What to expand.
+        source: Where it came from, for the file and line in errors.
+        settings: Where weights and data lie.
+        data: Data sets to use in place of the suite's.
+        hardware: The hardware class profiles are measured on; empty while only planning.
+
+    Raises:
+        SuiteError: A backbone, task, protocol, parameter or data set that does not exist; file, line, did-you-mean.
+    """
+    for index, plugin in enumerate(suite.plugins):
+        with _located(source, "plugins", index):
+            catalogue.load_plugin(_beside(source, plugin))
+    backbones = _backbones(suite, source)
+    located = [(backbone, _locate(backbone, settings)) for backbone in backbones]
+    texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
+    datasets = {text: _dataset(text, source, settings) for text in sorted(texts)}
+    jobs = tuple(
+        job
+        for number, entry in enumerate(suite.tasks)
+        for text in data or entry.datasets or suite.datasets
+        for job in _task_jobs(suite, source, number, entry, datasets[text], located, hardware)
+    )
+    missing = {text: found.missing for text, found in datasets.items() if found.missing}
+    return Plan(suite=suite, jobs=_unique(jobs), backbones=backbones, missing_data=missing)
+
+
+def _task_jobs(
+    suite: Suite,
+    source: YamlSource,
+    number: int,
+    entry: TaskEntry,
+    dataset: _Dataset,
+    located: Sequence[tuple[Backbone, _Weights]],
+    hardware: str,
+) -> Iterator[Job]:
+    with _located(source, "tasks", number, "task"):
+        task = TASKS.get(entry.task)
+    for index, item in enumerate(entry.protocols):
+        with _located(source, "tasks", number, "protocols", index):
+            chosen = ProtocolEntry(protocol=item) if isinstance(item, str) else item
+            template = _template(suite, task, chosen, dataset, hardware)
+        for backbone, found in located:
+            yield from _backbone_jobs(template, suite, backbone, found, chosen.seeds or suite.seeds)
+
+
+def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset, hardware: str) -> Job:
+    """Return a job with everything that does not depend on the backbone or the seed."""
+    if chosen.protocol not in task.protocols:
+        known = ", ".join(task.protocols)
+        raise unknown_name("protocol", chosen.protocol, task.protocols, hint=f"task {task.name!r} has: {known}.")
+    protocol = task.protocols[chosen.protocol]
+    spec = dataset.spec
+    return Job(
+        backbone="",
+        weights_sha256=MISSING,
+        input=_NO_INPUT,
+        task=task.name,
+        task_version=task.version,
+        dataset=spec.name if spec else dataset.text,
+        dataset_spec=spec,
+        dataset_fingerprint=spec.fingerprint if spec else MISSING,
+        protocol=protocol.name,
+        params=resolve_params(protocol, chosen.params),
+        precision=suite.precision,
+        seed=0,
+        budget=_budget(suite, chosen, protocol, spec),
+        suite=suite.name,
+        missing=dataset.missing,
+        plugins=tuple(suite.plugins),
+        resolution=suite.resolution,
+        uses=tuple(kind for kind in protocol.uses if kind != "profile" or suite.profile),
+        hardware=hardware,
+        timeout_min=suite.timeout_min,
+    )
+
+
+def _backbone_jobs(
+    template: Job, suite: Suite, backbone: Backbone, found: _Weights, seeds: Sequence[int]
+) -> Iterator[Job]:
+    config = _input(backbone, suite.resolution, suite.image_size)
+    base = replace(
+        template,
+        backbone=backbone.name,
+        weights_sha256=found.sha256,
+        code=found.code,
+        weights_path=found.path,
+        weights_source=found.source,
+        missing=found.missing or template.missing,
+        input=config,
+        estimate_s=estimate_s(template, backbone, config.image_size),
+    )
+    for seed in seeds:
+        yield replace(base, seed=seed)
+
+
+@lru_cache(maxsize=4096)
+def _input(backbone: Backbone, resolution: str, image_size: int) -> InputConfig:
+    return catalogue.resolve_input(backbone, resolution=resolution, image_size=image_size)
+
+
+def _budget(suite: Suite, chosen: ProtocolEntry, protocol: Protocol, spec: DatasetSpec | None) -> Budget:
+    """Merge the budgets, keep what the protocol spends, and settle its defaults so that the job states them."""
+    merged = {**suite.budget.model_dump(exclude_none=True), **chosen.budget.model_dump(exclude_none=True)}
+    if "images_seen" not in merged and spec is not None:
+        train = dict(spec.sizes).get("train", 0)
+        merged["images_seen"] = DEFAULT_EPOCHS * min(train, merged.get("max_train", train))
+    merged.setdefault("trials", DEFAULT_TRIALS)
+    return Budget(**{name: value for name, value in merged.items() if name in protocol.budget})
+
+
+def _backbones(suite: Suite, source: YamlSource) -> tuple[Backbone, ...]:
+    found: dict[str, Backbone] = {}
+    for index, item in enumerate(suite.backbones):
+        with _located(source, "backbones", index):
+            matches = catalogue.match(item.where) if isinstance(item, BackboneFilter) else (catalogue.find(item),)
+            found.update((backbone.name, backbone) for backbone in matches if backbone.name not in suite.exclude)
+    for key in ("exclude", "reference"):
+        for index, name in enumerate(getattr(suite, key)):
+            with _located(source, key, index):
+                catalogue.find(name)
+    if not found:
+        raise SuiteError(
+            f"{source.name}:{source.line(('backbones',))}: the filters match no backbone of the catalogue."
+        )
+    return tuple(found.values())
+
+
+def _locate(backbone: Backbone, settings: Settings) -> _Weights:
+    code = _code(backbone)
+    if backbone.is_control:
+        return _Weights(sha256="random", code=code)
+    try:
+        file = weights.locate(backbone, weights_dirs=settings.weights_dirs, cache_dir=settings.cache_dir)
+    except WeightsMissingError as error:
+        return _Weights(sha256=MISSING, code=code, missing=str(error.message))
+    return _Weights(sha256=file.sha256, code=code, path=str(file.path), source=file.source)
+
+
+def _code(backbone: Backbone) -> str:
+    path = Path(backbone.source.partition(":")[0])
+    return sha256_file(path)[:16] if path.suffix == ".py" else backbone.source
+
+
+def _dataset(text: str, source: YamlSource, settings: Settings) -> _Dataset:
+    try:
+        with _located(source, "datasets"):
+            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir)
+            return _Dataset(text=text, spec=spec)
+    except DataMissingError as error:
+        return _Dataset(text=text, missing=error.message)
+
+
+def _beside(source: YamlSource, plugin: str) -> Path:
+    """Return a plug-in's path: relative to the suite file's folder, as a reader of the file would take it."""
+    path = Path(plugin).expanduser()
+    return path if path.is_absolute() else Path(source.name).parent / path
+
+
+def _unique(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    return tuple({job.id: job for job in jobs}.values())
+
+
+class _located:
+    """Put ``file:line`` before the message of an error about a name that stands there."""
+
+    def __init__(self, source: YamlSource, *path: str | int) -> None:
+        self._source, self._path = source, path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, BobError) or isinstance(error, SuiteError | DataMissingError):
+            return
+        line = self._source.line(self._path)
+        raise SuiteError(f"{self._source.name}:{line}: {error.message}", hint=error.hint) from error
+
+
+_NO_INPUT = InputConfig(image_size=0, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_pct=1.0)

@@ -1,0 +1,121 @@
+"""``run_job``: adapt and evaluate a backbone, join its profile, write the row. Imports torch only through the task."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bob.backbones import catalogue
+from bob.context import Context
+from bob.errors import (
+    BobError,
+    DataMissingError,
+    NumericalError,
+    OutOfMemoryError,
+    WeightsMissingError,
+)
+from bob.files import canonical_json
+from bob.job import Job
+from bob.provenance import now, provenance
+from bob.registry import load_reference
+from bob.store import ResultStore
+from bob.tasks.result import TaskResult
+from bob.tasks.spec import TASKS
+
+
+def run_job(job: Job, context: Context) -> dict[str, Any]:
+    """Run one job to its row and append that to the store.
+
+    The artifacts the job needs are made here if nobody has made them before.
+
+    Returns:
+        The row appended, with status ``ok``.
+
+    Raises:
+        BobError: The job cannot give a number; ``failure_row`` says how its row then looks.
+    """
+    started, clock = now(), time.perf_counter()
+    for plugin in job.plugins:
+        catalogue.load_plugin(plugin)
+    task = TASKS.get(job.task)
+    result: TaskResult = load_reference(task.protocols[job.protocol].run)(job, context)
+    wall_s = time.perf_counter() - clock
+    row = base_row(job, context)
+    row |= {"status": "ok", "started_at": started, "finished_at": now()}
+    row |= {"score": result.score, "score_low": result.score_low, "score_high": result.score_high}
+    row |= {**result.metrics, **result.cost, **result.notes, **_profile(job, context)}
+    row |= {"wall_s": wall_s, "device_hours": wall_s / 3600}
+    row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
+    _check_score(row)
+    ResultStore(context.results_dir).append(row, result.outcomes)
+    return row
+
+
+def base_row(job: Job, context: Context) -> dict[str, Any]:
+    """Return the columns every row of a job has, whatever comes of it: identity and provenance. Imports no torch."""
+    for plugin in job.plugins:
+        catalogue.load_plugin(plugin)
+    backbone = catalogue.find(job.backbone)
+    task = TASKS.get(job.task)
+    spec = job.dataset_spec
+    overlap = spec is not None and any(name in backbone.pretrain_data for name in spec.overlaps)
+    return {
+        **{"job_id": job.id, "cell": job.cell, "attempt": context.attempt, "suite": job.suite},
+        **{"backbone": backbone.name, "arch": backbone.arch, "family": backbone.family},
+        **{"pretrain_method": backbone.pretrain_method, "pretrain_data": backbone.pretrain_data},
+        **{"is_control": backbone.is_control, "weights_sha256": job.weights_sha256},
+        **{"weights_source": job.weights_source, "params_m": backbone.params_m},
+        **{"task": job.task, "task_version": job.task_version, "metric": task.metric},
+        **{"dataset": job.dataset, "dataset_revision": job.dataset_fingerprint},
+        **{"dataset_license": spec.license if spec else None, "smoke": bool(spec and spec.smoke)},
+        **{"data_overlap": overlap, "protocol": job.protocol, "protocol_params": canonical_json(dict(job.params))},
+        **{"seed": job.seed, "budget": job.budget.label(), "resolution": job.resolution},
+        **{"image_size": job.input.image_size, "interpolation": job.input.interpolation},
+        **{"crop_pct": job.input.crop_pct, "requested_precision": job.precision, "device": context.device},
+        **{"hardware_class": job.hardware or None, "threads": context.threads, "started_at": now()},
+        **{"log_path": str(context.log_path) if context.log_path else None, **provenance()},
+    }
+
+
+def failure_row(job: Job, context: Context, *, status: str, error_class: str, message: str) -> dict[str, Any]:
+    """Return the row of a job that gave no number."""
+    return base_row(job, context) | {
+        "status": status,
+        "error": f"{error_class}: {message}".strip(),
+        "error_class": error_class,
+        "error_message": message,
+        "finished_at": now(),
+    }
+
+
+def status_of(error: BaseException) -> str:
+    """Return the row status an error stands for: ``oom``, ``skipped``, ``timeout`` or ``failed``."""
+    if isinstance(error, OutOfMemoryError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "oom"
+    if isinstance(error, WeightsMissingError | DataMissingError):
+        return "skipped"
+    return "timeout" if isinstance(error, TimeoutError) else "failed"
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's text for a row: without its hint, never empty."""
+    text = error.message if isinstance(error, BobError) else str(error)
+    return text or repr(error)
+
+
+def _profile(job: Job, context: Context) -> Mapping[str, Any]:
+    """Return the cost columns measured for the job's architecture; nothing if its protocol is not profiled."""
+    for need in job.needs():
+        if need.kind == "profile":
+            folder = load_reference("bob.tasks.artifacts:make")(need, job, context)
+            return json.loads((folder / "profile.json").read_text())
+    return {}
+
+
+def _check_score(row: Mapping[str, Any]) -> None:
+    if not 0.0 <= row["score"] <= 1.0:
+        raise NumericalError(
+            f"the score of {row['backbone']} on {row['task']} is {row['score']!r}: expected a number in [0, 1]."
+        )
