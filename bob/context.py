@@ -9,6 +9,13 @@ from pathlib import Path
 Progress = Callable[[str, int, int], None]
 
 
+class JobStopped(BaseException):
+    """Raised by ``Context.progress`` when the runner wants the job to stop: save what a resume needs, let it pass.
+
+    It comes out of ``progress`` only, so that a job meets it at a point of its own choosing.
+    """
+
+
 def no_progress(phase: str, done: int, total: int) -> None:
     """Ignore a progress report."""
 
@@ -23,7 +30,7 @@ class Context:
         device: "cpu" or "cuda:0" (inside a worker the one GPU it was given).
         threads: CPU threads this process may use.
         loader_workers: Processes that decode pictures beside the job; 0 decodes in the job's own process.
-        progress: Called with (phase, done, total), often.
+        progress: Called with (phase, done, total), often; raises ``JobStopped`` when the job is to end early.
         attempt: A unique token of this attempt.
         log_path: Where this attempt's log goes.
     """
