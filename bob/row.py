@@ -1,0 +1,178 @@
+"""The row: every column that a finished job leaves, its type, and what it means. No torch, no pandas.
+
+Plug-ins may add columns of their own; the store types those by their values. A column here keeps its name, type and
+meaning for as long as ``ROW_SCHEMA_VERSION`` stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+ROW_SCHEMA_VERSION = 1
+STATUSES = ("ok", "failed", "skipped", "timeout", "oom")
+DTYPES = ("string", "float64", "int64", "bool")
+GROUPS = ("identity", "outcome", "metric", "cost", "provenance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column of the row.
+
+    Attributes:
+        name: As in the table; a unit is part of the name (``latency_ms_b1_p50``).
+        dtype: "string", "float64", "int64" or "bool"; every column may be null.
+        group: One of ``GROUPS``.
+        doc: One line: what it is, with its unit.
+    """
+
+    name: str
+    dtype: str
+    group: str
+    doc: str
+
+
+_TYPES = {"s": "string", "f": "float64", "i": "int64", "b": "bool"}
+
+
+def _columns(group: str, *entries: tuple[str, str, str]) -> tuple[Column, ...]:
+    return tuple(Column(name=name, dtype=_TYPES[kind], group=group, doc=doc) for name, kind, doc in entries)
+
+
+IDENTITY = _columns(
+    "identity",
+    ("schema_version", "i", "Version of these columns; a newer one than the reader's is refused."),
+    ("job_id", "s", "Hash of everything that changes the number, 16 hexadecimal digits."),
+    ("attempt", "i", "Number of this attempt at the job, from 1; set by the store."),
+    ("cell", "s", "Hash of the identity without fingerprints: rows that fill one cell of a table share it."),
+    ("suite", "s", "Name of the suite that asked for the job; empty for a single job."),
+    ("backbone", "s", "The checkpoint, `arch.tag` as timm names it."),
+    ("arch", "s", "The architecture: the name without its tag."),
+    ("family", "s", "The architecture's family (`resnet`, `vit`, ...)."),
+    ("pretrain_method", "s", "How the checkpoint was pretrained (`supervised`, `DINO`, ...); `none` for random."),
+    ("pretrain_data", "s", "What it was pretrained on (`ImageNet-1k`, ...); `none` for random."),
+    ("is_control", "b", "Whether the backbone is a random-init baseline, outside every mean and rank."),
+    ("task", "s", "The task (`classification`, ...)."),
+    ("task_version", "i", "Version of the task, raised when its numbers change meaning."),
+    ("dataset", "s", "Short name of the data set."),
+    ("dataset_revision", "s", "Revision of the data set at its publisher, where there is one."),
+    ("dataset_fingerprint", "s", "Digest of the data's content and splits."),
+    ("dataset_license", "s", "Licence of the data."),
+    ("smoke", "b", "Whether the data only prove that the software runs: no ground for choosing a backbone."),
+    ("data_overlap", "s", "How the pretraining data contain test pictures; empty if no overlap is known."),
+    (
+        "reference_overlap",
+        "s",
+        "How the test set was made with the help of a model like this one; empty if it was not.",
+    ),
+    ("protocol", "s", "How the backbone is used (`finetune`, `linear`, `knn`, ...)."),
+    ("protocol_params", "s", "The protocol's parameters, defaults included, as JSON text."),
+    ("seed", "i", "Seed of the job."),
+    ("budget", "s", "What the job may spend: pictures, pictures seen, trials."),
+    ("resolution", "s", "`fixed` (one input size for every backbone) or `native` (the model's own)."),
+    ("image_size", "i", "Side of the square input in pixels."),
+    ("interpolation", "s", "Interpolation of the resize at evaluation."),
+    ("crop_pct", "f", "Side of the centre crop over the resized short side at evaluation, a fraction."),
+    ("pooling", "s", "How the feature map becomes one vector (`avg`, `token`, ...)."),
+    ("requested_precision", "s", "Precision that was asked for (`auto`, `fp32`, ...)."),
+    ("precision", "s", "Precision that was used (`fp32`, `bf16`, `fp16`)."),
+    ("weights_sha256", "s", "SHA-256 of the source checkpoint; `random` or `missing` where there is none."),
+    ("weights_source", "s", "Where the weights came from (`directory`, `cache`, `package`, `hub`, `random`)."),
+)
+
+OUTCOME = _columns(
+    "outcome",
+    ("status", "s", "`ok`, `failed`, `skipped`, `timeout` or `oom`."),
+    ("error", "s", "The error in one line: class and message; null if there was none."),
+    ("error_class", "s", "Class of the error."),
+    ("error_message", "s", "Message of the error, with the next step where one is known."),
+    ("log_path", "s", "Log of the attempt, relative to the results folder."),
+    ("metric", "s", "Name of the primary metric, which `score` holds."),
+    ("score", "f", "The primary metric, in [0, 1], higher is better."),
+    ("score_low", "f", "Lower end of the score's 95 % interval, test samples resampled."),
+    ("score_high", "f", "Upper end of the score's 95 % interval, test samples resampled."),
+    ("nonfinite", "s", "Names of the columns whose value was not a finite number and is null here, with commas."),
+)
+
+METRICS = _columns(
+    "metric",
+    ("top1", "f", "Share of test pictures whose first guess is right, in [0, 1]."),
+    ("top5", "f", "Share of test pictures with the right class among the first five guesses, in [0, 1]."),
+    ("macro_f1", "f", "Mean over classes of the F1 score, in [0, 1]."),
+    ("nll", "f", "Mean negative log-likelihood of the right class, in nats; lower is better."),
+    ("ece", "f", "Expected calibration error over 15 bins of confidence, in [0, 1]; lower is better."),
+    ("box_ap", "f", "COCO AP of boxes, IoU .50:.95, in [0, 1]."),
+    ("box_ap50", "f", "COCO AP of boxes at IoU .50, in [0, 1]."),
+    ("box_ap75", "f", "COCO AP of boxes at IoU .75, in [0, 1]."),
+    ("mask_ap", "f", "COCO AP of masks, IoU .50:.95, in [0, 1]."),
+    ("mask_ap50", "f", "COCO AP of masks at IoU .50, in [0, 1]."),
+    ("miou", "f", "Mean over classes of the intersection over union, in [0, 1]."),
+    ("pixel_accuracy", "f", "Share of labelled pixels that are right, in [0, 1]."),
+    ("auroc", "f", "Area under the ROC curve of known against unknown, in [0, 1]."),
+    ("fpr95", "f", "False positive rate where 95 % of the known are kept, in [0, 1]; lower is better."),
+    ("map", "f", "Mean average precision of retrieval, in [0, 1]."),
+    ("recall_at_1", "f", "Share of queries whose nearest neighbour is right, in [0, 1]."),
+)
+
+COST = _columns(
+    "cost",
+    ("params_m", "f", "Parameters without the classifier, in millions."),
+    ("gmacs", "f", "Multiply-accumulates of one forward pass of one picture, in 10^9, at `profile_image_size`."),
+    ("model_mb", "f", "Size of the parameters and buffers in fp32, in MB (10^6 bytes)."),
+    ("latency_ms_b1_p50", "f", "Median time of a forward pass at batch 1, in ms."),
+    ("latency_ms_b1_p95", "f", "95th percentile of the time of a forward pass at batch 1, in ms."),
+    ("throughput_img_s", "f", "Pictures per second of forward passes at `throughput_batch`."),
+    ("throughput_batch", "i", "Batch at which the throughput was best, in pictures."),
+    ("infer_peak_mb", "f", "Peak memory of inference, in MB, at `throughput_batch`."),
+    ("train_peak_mb", "f", "Peak memory of training, in MB, at `train_step_batch` or the job's micro-batch."),
+    ("train_img_s", "f", "Training pictures per second."),
+    ("train_step_batch", "i", "Batch of the training figures, in pictures."),
+    ("profile_threads", "i", "CPU threads of the profile."),
+    ("profile_device", "s", "Device the profile was measured on."),
+    ("profile_precision", "s", "Precision of the profile."),
+    ("profile_image_size", "i", "Side of the profile's input in pixels."),
+    ("train_s", "f", "Time spent training, in s."),
+    ("wall_s", "f", "Time from the job's start to its row, in s."),
+    ("device_hours", "f", "Wall time on the job's devices (or CPU shares), summed, in hours."),
+)
+
+PROVENANCE = _columns(
+    "provenance",
+    ("started_at", "s", "Start of the attempt, UTC, ISO 8601."),
+    ("finished_at", "s", "End of the attempt, UTC, ISO 8601."),
+    ("host", "s", "Host name."),
+    ("device", "s", "Device, as its driver names it."),
+    ("hardware_class", "s", "Hosts of one class give comparable times: device, cores, threads."),
+    ("threads", "i", "CPU threads the job had."),
+    ("python_version", "s", "Version of Python."),
+    ("torch_version", "s", "Version of torch."),
+    ("timm_version", "s", "Version of timm."),
+    ("bob_version", "s", "Version of BoB."),
+    ("git_commit", "s", "Commit of the BoB checkout; null outside one."),
+    ("git_dirty", "b", "Whether the checkout had changes that were not committed."),
+    ("n_train", "i", "Training pictures used."),
+    ("n_val", "i", "Validation pictures used."),
+    ("n_test", "i", "Test pictures scored."),
+    ("n_classes", "i", "Classes."),
+    ("dropped_pictures", "i", "Pictures left out because they cannot be decoded."),
+    ("hparams", "s", "Hyperparameters of the scored model, as JSON text."),
+    ("search", "s", "Every setting tried with its validation score, as JSON text."),
+    ("grid_edge", "b", "Whether the chosen setting lies on the edge of its grid, so that a wider one might do better."),
+    ("micro_batch", "i", "Pictures per forward pass in training, after memory back-off."),
+    ("effective_batch", "i", "Pictures per optimiser step."),
+    ("bn_backoff", "b", "Whether the micro-batch of a model with batch norm was shrunk, which changes its training."),
+    ("resumed_from_step", "i", "Step the attempt went on from; null if it started at the beginning."),
+)
+
+COLUMNS: tuple[Column, ...] = IDENTITY + OUTCOME + METRICS + COST + PROVENANCE
+BY_NAME: dict[str, Column] = {column.name: column for column in COLUMNS}
+
+
+def columns_markdown() -> str:
+    """Return the table of columns that docs/results.md carries, a section per group."""
+    parts = []
+    for group in GROUPS:
+        lines = [f"| `{c.name}` | {c.dtype} | {c.doc} |" for c in COLUMNS if c.group == group]
+        parts.append(
+            "\n".join([f"### {group.capitalize()}", "", "| column | type | meaning |", "|---|---|---|", *lines])
+        )
+    return "\n\n".join(parts) + "\n"

@@ -1,0 +1,230 @@
+"""The store as the rest of BoB sees it: append rows, ask for statuses, fold, load."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bob.errors import StoreError
+from bob.lease import Lease, holding
+from bob.store.layout import TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
+from bob.store.records import REASON_SUFFIX, DamagedError, claim_attempt, explained, read_all, set_aside, write_record
+from bob.store.values import clean_row
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from bob.store.table import Folded
+
+log = logging.getLogger(__name__)
+
+FOLD_EVERY_S = 10.0
+FOLD_WAIT_S = 20.0
+LEFTOVER_AGE_S = 24 * 3600.0
+
+
+class ResultStore:
+    """The results of any number of suites in one folder, written by any number of processes on any number of hosts.
+
+    Args:
+        results_dir: The folder; it is made at the first write.
+    """
+
+    def __init__(self, results_dir: Path | str) -> None:
+        self.layout = Layout(Path(results_dir))
+
+    def append(self, row: Mapping[str, Any], outcomes: Mapping[str, np.ndarray] | None = None) -> None:
+        """Keep one attempt, durably: when this returns, no crash loses it.
+
+        Args:
+            row: Values by column name (``bob.row.COLUMNS``; others are a plug-in's). ``job_id`` and ``status`` are
+                needed; ``attempt`` and ``schema_version`` are set here.
+            outcomes: Columns of equal length, an entry per test sample; written before the record is.
+
+        Raises:
+            StoreError: A value does not fit, or the folder cannot be written.
+        """
+        job_id = checked_job_id(row.get("job_id", ""))
+        values = clean_row(row)
+        with explained(self.layout.root):
+            attempt = claim_attempt(self.layout, job_id)
+            if outcomes is not None:
+                from bob.store.outcomes import write_outcomes
+
+                write_outcomes(self.layout.outcomes(job_id, attempt), outcomes)
+            name = RecordName(job_id, attempt, values["status"])
+            write_record(self.layout, name, {**values, "attempt": attempt})
+
+    def statuses(self) -> dict[str, str]:
+        """Return the status of every job by id, from file names alone."""
+        best: dict[str, RecordName] = {}
+        for name in self.layout.names():
+            known = best.get(name.job_id)
+            if known is None or name.rank > known.rank:
+                best[name.job_id] = name
+        return {job_id: name.status for job_id, name in best.items()}
+
+    def attempts(self, job_id: str) -> int:
+        """Return how many attempts at a job left a record."""
+        return len(self.layout.names_of(job_id))
+
+    def record(self, job_id: str) -> dict[str, Any]:
+        """Return the one row of a job: its first ``ok``, else its latest attempt.
+
+        Raises:
+            StoreError: The store has no readable record of the job.
+        """
+        for name in sorted(self.layout.names_of(job_id), key=lambda name: name.rank, reverse=True):
+            rows = read_all(self.layout, [name])
+            if rows:
+                return rows[0]
+        raise StoreError(
+            f"{self.layout.root} has no record of job {job_id!r}.", hint="'bob status' shows the jobs there are."
+        )
+
+    def outcomes(self, job_id: str) -> pd.DataFrame | None:
+        """Return the outcome of every test sample of a job's row; None if it left none."""
+        from bob.store.outcomes import read_outcomes
+
+        names = self.layout.names_of(job_id)
+        if not names:
+            return None
+        path = self.layout.outcomes(job_id, max(names, key=lambda name: name.rank).attempt)
+        try:
+            return read_outcomes(path)
+        except FileNotFoundError:
+            return None
+        except DamagedError as error:
+            set_aside(self.layout, path, str(error))
+            return None
+
+    def damaged(self) -> dict[str, str]:
+        """Return the files that were set aside because they could not be read, each with the reason."""
+        if not self.layout.damaged.is_dir():
+            return {}
+        paths = [p for p in sorted(self.layout.damaged.iterdir()) if p.suffix != REASON_SUFFIX and p.name[0] != "."]
+        reasons = {p: p.with_name(p.name + REASON_SUFFIX) for p in paths}
+        return {p.name: why.read_text().strip() if why.exists() else "unknown" for p, why in reasons.items()}
+
+    def fold(self, *, force: bool = False) -> Path:
+        """Bring results.parquet up to date and return its path.
+
+        Without ``force`` this does nothing if it was done in the last ``FOLD_EVERY_S`` seconds or another process
+        is at it. With it, the table covers every record that was there at the call.
+
+        Raises:
+            StoreError: The folder cannot be written, or holds rows of a newer version of BoB.
+        """
+        with explained(self.layout.root):
+            if not force:
+                self._fold_if_due()
+                return self.layout.table
+            try:
+                with holding(self.layout.fold_lease, timeout_s=FOLD_WAIT_S) as lease:
+                    self._remove_leftovers()
+                    self._fold(lease)
+            except TimeoutError:
+                log.warning("Another process has been folding for %.0f s; folding beside it.", FOLD_WAIT_S)
+                self._fold(None)
+        return self.layout.table
+
+    def load(self) -> pd.DataFrame:
+        """Return one row per job with every column, typed; the table is folded first if records are missing from it.
+
+        On a store that cannot be written the rows are put together in memory.
+        """
+        from bob.store.table import to_pandas
+
+        self._refuse_missing()
+        folded, is_new = self._current()
+        if is_new:
+            try:
+                self.fold(force=True)
+            except StoreError as error:
+                if not isinstance(error.__cause__, OSError):
+                    raise
+                log.warning("The table could not be written, so it is put together in memory: %s", error.message)
+        return to_pandas(folded)
+
+    def _refuse_missing(self) -> None:
+        if not self.layout.root.is_dir():
+            raise StoreError(
+                f"results folder {str(self.layout.root)!r} does not exist.",
+                hint="'bob run SUITE --results DIR' makes one; 'bob list suites' shows the suites.",
+            )
+
+    def _fold_if_due(self) -> None:
+        try:
+            # A clock that differs between hosts must not stop the folding, hence the absolute value.
+            if abs(time.time() - self.layout.table.stat().st_mtime) < FOLD_EVERY_S:
+                return
+        except FileNotFoundError:
+            log.debug("%s is folded for the first time.", self.layout.table)
+        lease = Lease.try_take(self.layout.fold_lease)
+        if lease is not None:
+            with lease:
+                self._fold(lease)
+
+    def _fold(self, lease: Lease | None) -> None:
+        from bob.store.table import write_table
+
+        folded, is_new = self._current()
+        if not is_new:
+            return
+        if lease is not None and not lease.held():
+            # Whoever took over may have written a newer table; what it lacks, the next fold sees by its metadata.
+            log.warning("The fold of %s was taken over by another process.", self.layout.table)
+            return
+        write_table(self.layout.table, folded)
+
+    def _current(self) -> tuple[Folded, bool]:
+        """Return the table of all records, and whether that differs from the file's."""
+        from bob.store.fold import add_records
+        from bob.store.table import Folded, read_folded
+
+        names = {name.file: name for name in self.layout.names()}
+        try:
+            folded = read_folded(self.layout.table)
+        except FileNotFoundError:
+            folded = None
+        except DamagedError as error:
+            set_aside(self.layout, self.layout.table, str(error))
+            folded = None
+        if folded is None or folded.covered - names.keys():
+            folded, is_new = Folded(), True
+        else:
+            is_new = bool(names.keys() - folded.covered)
+        new = [names[file] for file in sorted(names.keys() - folded.covered)]
+        add_records(folded, read_all(self.layout, new))
+        return folded, is_new
+
+    def _remove_leftovers(self) -> None:
+        """Remove temporary files that a killed writer left, once they are too old to be anyone's."""
+        for folder, _, files in os.walk(self.layout.root):
+            if Path(folder).name in ("work", "logs"):
+                continue
+            for file in files:
+                path = Path(folder) / file
+                if file.startswith(TEMPORARY_PREFIX) and time.time() - _mtime(path) > LEFTOVER_AGE_S:
+                    path.unlink(missing_ok=True)
+
+
+def _mtime(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def load_results(path: Path | str = "results") -> pd.DataFrame:
+    """Return the results in a folder, one row per job.
+
+    Raises:
+        StoreError: The folder does not exist or holds rows of a newer version of BoB.
+    """
+    return ResultStore(path).load()
