@@ -1,0 +1,121 @@
+"""Multinomial logistic regression by full-batch L-BFGS, alone or along a path of L2 strengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bob.errors import NumericalError
+
+MAX_ITERATIONS = 300
+GRADIENT_TOLERANCE = 1e-6
+HISTORY = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logistic:
+    """A fitted model: ``logits = x @ weight + bias``.
+
+    Attributes:
+        weight: (d, c).
+        bias: (c,), never penalised.
+        l2: The strength it was fitted with.
+        loss: The objective's value at the end.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    l2: float
+    loss: float
+
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return (n, c) class probabilities in float64 for features ``x`` (n, d)."""
+        return torch.softmax((x @ self.weight + self.bias).double(), dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standardiser:
+    """Shift and scale that give each feature mean 0 and standard deviation 1 on train; a constant one becomes 0."""
+
+    mean: Tensor
+    scale: Tensor
+
+    @classmethod
+    def fit(cls, x: Tensor) -> Standardiser:
+        """Measure ``x`` (n, d)."""
+        deviation = x.std(dim=0, correction=0)
+        alive = deviation > 1e-6 * deviation.max().clamp_min(1e-12)
+        return cls(mean=x.mean(dim=0), scale=torch.where(alive, 1 / deviation.clamp_min(1e-12), 0.0))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Apply it to (n, d) features."""
+        return (x - self.mean) * self.scale
+
+
+def fit_path(x: Tensor, labels: Tensor, *, classes: int, l2: Sequence[float]) -> Iterator[Logistic]:
+    """Fit one model per strength, from the strongest to the weakest, each starting where the last one ended.
+
+    The objective is ``mean(log loss) + l2 / 2 * sum(weight ** 2)``, which is scikit-learn's ``LogisticRegression`` with
+    ``C = 1 / (n * l2)`` divided by ``n * C``.
+
+    Args:
+        x: (n, d) features; the fit runs in their precision, on their device.
+        labels: (n,) int64 in [0, classes).
+        classes: Number of classes.
+        l2: Strengths, in any order, all above 0.
+
+    Raises:
+        NumericalError: The objective is not finite.
+    """
+    basis = _row_space(x)
+    z = x if basis is None else x @ basis
+    solution = torch.zeros(z.shape[1] + 1, classes, dtype=x.dtype, device=x.device)
+    for strength in sorted(l2, reverse=True):
+        solution, loss = _minimise(z, labels, solution, strength)
+        weight = solution[:-1] if basis is None else basis @ solution[:-1]
+        yield Logistic(weight=weight.clone(), bias=solution[-1].clone(), l2=float(strength), loss=loss)
+
+
+def _row_space(x: Tensor) -> Tensor | None:
+    """Return (d, n) orthonormal columns that span the rows of ``x`` if n < d, else None.
+
+    A penalised optimum has no part outside the span of the pictures, and a rotation leaves the penalty as it is: the
+    problem in these n coordinates is the same one, and smaller.
+    """
+    n, d = x.shape
+    return None if n >= d else torch.linalg.qr(x.T)[0]
+
+
+def _minimise(x: Tensor, labels: Tensor, start: Tensor, l2: float) -> tuple[Tensor, float]:
+    parameters = start.clone().requires_grad_(True)
+    optimiser = torch.optim.LBFGS(
+        [parameters],
+        max_iter=MAX_ITERATIONS,
+        tolerance_grad=GRADIENT_TOLERANCE,
+        tolerance_change=1e-9,
+        history_size=HISTORY,
+        line_search_fn="strong_wolfe",
+    )
+
+    def objective() -> Tensor:
+        optimiser.zero_grad()
+        logits = torch.addmm(parameters[-1], x, parameters[:-1])
+        loss = torch.nn.functional.cross_entropy(logits, labels) + 0.5 * l2 * parameters[:-1].square().sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(objective)
+    with torch.no_grad():
+        loss = float(objective_value(x, labels, parameters[:-1], parameters[-1], l2))
+    if not torch.isfinite(parameters).all() or loss != loss:
+        raise NumericalError(f"logistic regression with l2={l2:g} is not finite.", hint="Check the features for NaN.")
+    return parameters.detach(), loss
+
+
+def objective_value(x: Tensor, labels: Tensor, weight: Tensor, bias: Tensor, l2: float) -> Tensor:
+    """Return the scalar objective that ``fit_path`` minimises."""
+    logits = torch.addmm(bias, x, weight)
+    return torch.nn.functional.cross_entropy(logits, labels) + 0.5 * l2 * weight.square().sum()
