@@ -1,0 +1,56 @@
+"""Running out of memory, recognised; and how much was used at the most."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import torch
+
+OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether ``error`` is a lack of memory, on the CPU or on an accelerator."""
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+
+
+class PeakMemory:
+    """The highest memory use since construction: tensors on a CUDA device, else this process's resident set.
+
+    On a CPU the kernel's high-water mark is reset where it allows that (Linux); elsewhere it is the process's own peak.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            self._can_reset = _reset_high_water_mark()
+
+    def mb(self) -> float:
+        """Return the peak so far in MB (10^6 bytes)."""
+        if self._device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self._device) / 1e6
+        return (_high_water_mark_kib() if self._can_reset else _rusage_kib()) * 1024 / 1e6
+
+
+def _reset_high_water_mark() -> bool:
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _high_water_mark_kib() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1])
+    return _rusage_kib()
+
+
+def _rusage_kib() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -1,0 +1,155 @@
+"""A learning-rate search that can be stopped at any step and goes on bit for bit: trials, the best one, its weights."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from bob.context import JobStopped, Progress
+from bob.errors import NumericalError
+from bob.training.checkpoint import Checkpoints
+from bob.training.termination import EXIT_CODE, Termination, noticing_termination
+from bob.training.trial import Batches, Trial
+
+log = logging.getLogger(__name__)
+
+Evaluate = Callable[[Trial], tuple[float, float]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """What to try.
+
+    Attributes:
+        lrs: Peak learning rates, in the order tried.
+        build: (lr) -> a fresh trial; it must be the same trial each time it is asked for.
+        batches: (first step) -> the training batches from that step on.
+        evaluate: (trained trial) -> (validation score, validation loss). Higher score wins, then lower loss.
+        checkpoints: Where unfinished work is kept.
+        progress: Told ("trial i of n", steps done, steps) after each step. ``JobStopped`` out of it, or out of
+            ``evaluate``, saves and passes on.
+        device: For restoring weights.
+    """
+
+    lrs: Sequence[float]
+    build: Callable[[float], Trial]
+    batches: Callable[[int], Batches]
+    evaluate: Evaluate
+    checkpoints: Checkpoints
+    progress: Progress
+    device: torch.device
+
+
+@dataclass
+class Found:
+    """What the search found.
+
+    Attributes:
+        trials: Per learning rate: ``lr``, ``val_score``, ``val_loss``, ``error``, and its cost and memory facts.
+        best: Index of the winner; None as long as no trial ended well.
+        resumed_from_step: Step of the running trial at which this process took over; None if it began at the beginning.
+    """
+
+    trials: list[dict[str, Any]] = field(default_factory=list)
+    best: int | None = None
+    resumed_from_step: int | None = None
+
+    def winner(self) -> dict[str, Any]:
+        """Return the best trial's entry."""
+        if self.best is None:
+            raise RuntimeError("the search has no winner yet")
+        return self.trials[self.best]
+
+    def grid_edge(self) -> bool:
+        """Tell whether the winner has the least or the greatest of several rates tried."""
+        rates = [trial["lr"] for trial in self.trials]
+        return len(rates) > 1 and self.winner()["lr"] in (min(rates), max(rates))
+
+
+def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
+    """Train every trial and return what was found and the best one's ``state_dict`` (on the CPU).
+
+    A diverged trial loses; the others go on. The caller clears ``search.checkpoints`` when the job is done.
+
+    Raises:
+        NumericalError: Every trial diverged; the message is the last one's.
+        OutOfMemoryError: Memory ran out with one picture at a time.
+        JobStopped: The runner asked for it; the checkpoint is written.
+        SystemExit: SIGTERM came and no runner listens; the checkpoint is written.
+    """
+    saved = search.checkpoints.load() or {}
+    found = Found(trials=saved.get("trials", []), best=saved.get("best"))
+    if found.best is not None and search.checkpoints.load_best() is None:
+        saved, found = {}, Found()
+    trial_state = saved.get("trial")
+    for index in range(len(found.trials), len(search.lrs)):
+        _run_trial(search, found, index, trial_state)
+        trial_state = None
+    best = search.checkpoints.load_best()
+    if found.best is None or best is None:
+        raise NumericalError(f"every trial diverged; the last: {found.trials[-1]['error']}", hint="Set smaller lrs.")
+    return found, best["model"]
+
+
+def _run_trial(search: Search, found: Found, index: int, state: dict[str, Any] | None) -> None:
+    lr = search.lrs[index]
+    trial = search.build(lr)
+    if state is not None:
+        trial.load_state(state)
+        found.resumed_from_step = trial.done
+        log.info("Going on with trial %d of %d at step %d.", index + 1, len(search.lrs), trial.done)
+    entry: dict[str, Any] = {"lr": lr, "val_score": None, "val_loss": None, "error": None}
+    try:
+        _train(search, found, index, trial)
+        score, loss = search.evaluate(trial)
+        entry |= {"val_score": score, "val_loss": loss}
+    except JobStopped:
+        _save(search, found, trial)
+        raise
+    except NumericalError as error:
+        log.warning("Trial %d of %d (lr %g) is lost: %s", index + 1, len(search.lrs), lr, error.message)
+        entry |= {"error": error.message}
+    entry |= {"train_s": trial.clock.seconds, "train_img_s": trial.clock.rate()}
+    entry |= {"micro_batch": trial.stepper.micro_batch, "steps": trial.done}
+    found.trials.append(entry)
+    if entry["error"] is None and _better(entry, found):
+        found.best = index
+        search.checkpoints.save_best({"model": trial.model.state_dict()})
+    search.checkpoints.save({"trials": found.trials, "best": found.best})
+
+
+def _train(search: Search, found: Found, index: int, trial: Trial) -> None:
+    phase = f"trial {index + 1} of {len(search.lrs)}"
+    with noticing_termination() as termination:
+
+        def after_step() -> None:
+            """Report, save if it is time, and end if somebody wants that."""
+            search.progress(phase, trial.done, trial.recipe.steps)
+            if search.checkpoints.due() or termination.asked:
+                _save(search, found, trial)
+            if termination.asked:
+                log.warning("SIGTERM: the checkpoint is written at step %d.", trial.done)
+                raise SystemExit(EXIT_CODE)
+
+        if trial.done < trial.recipe.steps:
+            trial.run(search.batches(trial.done), after_step=after_step)
+
+
+def _save(search: Search, found: Found, trial: Trial) -> None:
+    search.checkpoints.save({"trials": found.trials, "best": found.best, "trial": trial.state()})
+
+
+def _better(entry: dict[str, Any], found: Found) -> bool:
+    if found.best is None:
+        return True
+    rival = found.winner()
+    return (entry["val_score"], -_or_inf(entry["val_loss"])) > (rival["val_score"], -_or_inf(rival["val_loss"]))
+
+
+def _or_inf(value: float) -> float:
+    return value if math.isfinite(value) else math.inf

@@ -1,0 +1,120 @@
+"""One optimiser step over an effective batch, in micro-batches that shrink when memory runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from bob.errors import OutOfMemoryError
+from bob.training.checkpoint import rng_state, set_rng_state
+from bob.training.memory import is_out_of_memory
+
+log = logging.getLogger(__name__)
+
+SumLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+class Stepper:
+    """Takes steps whose gradient is that of the mean loss over the whole batch, whatever the micro-batch.
+
+    Args:
+        accelerator: Supplies mixed precision, gradient scaling and clipping.
+        model: Prepared by the accelerator.
+        optimiser: Prepared by the accelerator.
+        loss: (outputs, targets) -> the batch's *summed* loss, a scalar.
+        clip_norm: Bound on the gradient's global norm; 0 for none.
+        micro_batch: Pictures per forward pass to begin with.
+    """
+
+    def __init__(
+        self,
+        *,
+        accelerator: Accelerator,
+        model: nn.Module,
+        optimiser: torch.optim.Optimizer,
+        loss: SumLoss,
+        clip_norm: float,
+        micro_batch: int,
+    ) -> None:
+        self.micro_batch = micro_batch
+        self._accelerator = accelerator
+        self._model = model
+        self._optimiser = optimiser
+        self._loss = loss
+        self._clip_norm = clip_norm
+        # Batch norm moves its statistics in the forward pass: a step that starts again must not move them twice.
+        self._buffers = list(model.buffers())
+        self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
+
+    def step(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Take one step and return the batch's mean loss, detached, on the device.
+
+        Args:
+            images: (n, 3, H, W) on the model's device.
+            targets: (n,).
+
+        Raises:
+            OutOfMemoryError: Memory ran out with one picture at a time.
+        """
+        self._remember()
+        while True:
+            try:
+                loss = self._gradients(images, targets)
+                break
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                shortage = str(error).splitlines()[0] if str(error) else type(error).__name__
+            # Outside the handler, so that the traceback no longer holds the activations.
+            self._shrink(len(images), shortage)
+        if self._clip_norm > 0:
+            self._accelerator.clip_grad_norm_(self._model.parameters(), self._clip_norm)
+        self._optimiser.step()
+        return loss
+
+    def _gradients(self, images: Tensor, targets: Tensor) -> Tensor:
+        self._optimiser.zero_grad(set_to_none=True)
+        parts = math.ceil(len(images) / self.micro_batch)
+        total = torch.zeros((), device=images.device)
+        chunks = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        for index, (x, y) in enumerate(chunks):
+            last = index == parts - 1
+            with contextlib.nullcontext() if last else self._accelerator.no_sync(self._model):
+                with self._accelerator.autocast():
+                    outputs = self._model(x)
+                # Summed and divided by the whole batch: micro-batches of unequal size weigh as their pictures do.
+                loss = self._loss(outputs.float(), y) / len(images)
+                self._accelerator.backward(loss)
+            total += loss.detach()
+        return total
+
+    def _remember(self) -> None:
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            kept.copy_(buffer)
+        self._rng: dict[str, Any] = rng_state(self._kept_device())
+
+    def _shrink(self, batch: int, shortage: str) -> None:
+        self._optimiser.zero_grad(set_to_none=True)
+        for buffer, kept in zip(self._buffers, self._kept, strict=True):
+            buffer.copy_(kept)
+        set_rng_state(self._rng, self._kept_device())
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        before = min(self.micro_batch, batch)
+        if before == 1:
+            raise OutOfMemoryError(
+                f"memory ran out with one picture at a time ({shortage}).",
+                hint="Lower the input size, or give the job a device with more memory.",
+            )
+        self.micro_batch = math.ceil(before / 2)
+        log.warning("Memory ran out at micro-batch %d: going on with %d, same batch.", before, self.micro_batch)
+
+    def _kept_device(self) -> torch.device:
+        return next(self._model.parameters()).device

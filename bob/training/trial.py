@@ -1,0 +1,210 @@
+"""One training run: a model, its optimiser, a fixed number of steps, and all it takes to go on from the middle."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from bob.errors import NumericalError
+from bob.training.checkpoint import rng_state, set_rng_state
+from bob.training.optimiser import build_adamw, lr_factor, set_rates
+from bob.training.step import Stepper, SumLoss
+
+log = logging.getLogger(__name__)
+
+ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+UNTIMED_STEPS = 3
+LOSSES_ON_GPU = 20
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How one trial trains.
+
+    Attributes:
+        lr: Peak learning rate, for messages; the groups carry what acts.
+        steps: Optimiser steps in all.
+        warmup_steps: Steps of linear rise before the cosine.
+        batch_size: Effective batch in pictures.
+        clip_norm: Bound on the gradient's global norm; 0 for none.
+        precision: "fp32", "bf16" or "fp16".
+        channels_last: Whether 4-d tensors are laid out NHWC, which convolutions are faster on.
+    """
+
+    lr: float
+    steps: int
+    warmup_steps: int
+    batch_size: int
+    clip_norm: float
+    precision: str
+    channels_last: bool
+
+
+class Trial:
+    """Trains ``model`` in place; at any step ``state()`` is enough to go on bit for bit.
+
+    Args:
+        model: On the CPU or the device; moved to the device.
+        groups: Optimiser groups with ``peak_lr`` (``parameter_groups``), over the same parameters.
+        loss: (outputs, targets) -> summed loss.
+        recipe: The settings.
+        device: Where it trains.
+        micro_batch: Pictures per forward pass to begin with; None for the whole batch.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        groups: list[dict[str, Any]],
+        loss: SumLoss,
+        recipe: Recipe,
+        device: torch.device,
+        micro_batch: int | None = None,
+    ) -> None:
+        self.recipe = recipe
+        self.done = 0
+        self.clock = Clock(device)
+        self._device = device
+        self._losses: list[Tensor] = []
+        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = model.to(device).to(memory_format=memory_format)
+        accelerator = build_accelerator(device, recipe.precision)
+        self._optimiser = accelerator.prepare_optimizer(build_adamw(groups), device_placement=False)
+        self._scaler = accelerator.scaler
+        self.stepper = Stepper(
+            accelerator=accelerator,
+            model=self.model,
+            optimiser=self._optimiser,
+            loss=loss,
+            clip_norm=recipe.clip_norm,
+            micro_batch=micro_batch or recipe.batch_size,
+        )
+
+    def run(self, batches: Batches, *, after_step: Callable[[], None]) -> None:
+        """Take the remaining steps over ``batches``, which must begin with the one of step ``done``.
+
+        Args:
+            batches: Pairs of images (n, 3, H, W) and targets (n,).
+            after_step: Called after each step, outside the training clock; what it raises ends the run.
+
+        Raises:
+            NumericalError: A loss is NaN or infinite; the message names the step and the learning rate.
+            OutOfMemoryError: Memory ran out with one picture at a time.
+        """
+        self.model.train()
+        self.clock.start()
+        for images, targets in batches:
+            self._step(images, targets)
+            self.clock.lap(len(images))
+            after_step()
+            self.clock.start()
+            if self.done == self.recipe.steps:
+                return
+        raise RuntimeError(f"the batches ended after step {self.done} of {self.recipe.steps}")
+
+    def state(self) -> dict[str, Any]:
+        """Return the model, optimiser, scaler, generators and counters, for ``load_state``."""
+        self._check_losses()
+        return {
+            "step": self.done,
+            "model": self.model.state_dict(),
+            "optimiser": self._optimiser.state_dict(),
+            "scaler": self._scaler.state_dict() if self._scaler is not None else None,
+            "rng": rng_state(self._device),
+            "micro_batch": self.stepper.micro_batch,
+            "clock": self.clock.state(),
+        }
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Go back to where ``state`` was taken."""
+        self.model.load_state_dict(state["model"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if self._scaler is not None:
+            self._scaler.load_state_dict(state["scaler"])
+        self.stepper.micro_batch = state["micro_batch"]
+        self.clock.load_state(state["clock"])
+        self.done = state["step"]
+        set_rng_state(state["rng"], self._device)
+
+    def _step(self, images: Tensor, targets: Tensor) -> None:
+        recipe = self.recipe
+        set_rates(self._optimiser, lr_factor(self.done, steps=recipe.steps, warmup_steps=recipe.warmup_steps))
+        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        images = images.to(self._device, non_blocking=True, memory_format=memory_format)
+        loss = self.stepper.step(images, targets.to(self._device, non_blocking=True))
+        self._losses.append(loss)
+        self.done += 1
+        # Reading a loss waits for the GPU: look at several at once there.
+        if self._device.type == "cpu" or len(self._losses) >= LOSSES_ON_GPU or self.done == recipe.steps:
+            self._check_losses()
+
+    def _check_losses(self) -> None:
+        losses = torch.stack(self._losses).tolist() if self._losses else []
+        first = self.done - len(losses)
+        self._losses.clear()
+        for offset, value in enumerate(losses):
+            if value - value != 0:
+                raise NumericalError(
+                    f"the loss is {value} at step {first + offset + 1} of {self.recipe.steps}, lr {self.recipe.lr:g}.",
+                    hint="Set smaller learning rates (lrs), or precision fp32.",
+                )
+
+
+class Clock:
+    """Seconds and pictures of training: waiting for data counts; checkpoints, evaluation and the first steps do not.
+
+    The first steps after each start are left out of the rate, as they pay for allocation and autotuning.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.seconds = 0.0
+        self._steady_s = 0.0
+        self._steady_pictures = 0
+        self._steps = 0
+        self._device = device
+        self._since = time.perf_counter()
+
+    def start(self) -> None:
+        """Begin or go on counting."""
+        self._since = time.perf_counter()
+
+    def lap(self, pictures: int) -> None:
+        """Count a step that just ended."""
+        self._steps += 1
+        if self._device.type == "cuda" and self._steps == UNTIMED_STEPS:
+            torch.cuda.synchronize(self._device)
+        elapsed = time.perf_counter() - self._since
+        self.seconds += elapsed
+        if self._steps > UNTIMED_STEPS:
+            self._steady_s += elapsed
+            self._steady_pictures += pictures
+
+    def rate(self) -> float | None:
+        """Return training pictures per second in the steady state; None if there were too few steps to tell."""
+        return self._steady_pictures / self._steady_s if self._steady_s > 0 else None
+
+    def state(self) -> list[float]:
+        """Return what ``load_state`` takes."""
+        return [self.seconds, self._steady_s, self._steady_pictures]
+
+    def load_state(self, state: list[float]) -> None:
+        """Go on counting from ``state``."""
+        self.seconds, self._steady_s, self._steady_pictures = state[0], state[1], int(state[2])
+
+
+def build_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Return an Accelerator for one device; the process-wide state of an earlier one gives way to it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        cpu=device.type == "cpu", mixed_precision=ACCELERATE_PRECISION[precision], device_placement=False
+    )
