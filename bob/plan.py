@@ -78,9 +78,10 @@ def expand(
     Raises:
         SuiteError: A backbone, task, protocol, parameter or data set that does not exist; file, line, did-you-mean.
     """
+    suite = suite.model_copy(update={"plugins": [str(_beside(source, plugin)) for plugin in suite.plugins]})
     for index, plugin in enumerate(suite.plugins):
         with _located(source, "plugins", index):
-            catalogue.load_plugin(_beside(source, plugin))
+            catalogue.load_plugin(Path(plugin))
     backbones = _backbones(suite, source)
     located = [(backbone, _locate(backbone, settings)) for backbone in backbones]
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
@@ -224,7 +225,7 @@ def _dataset(text: str, source: YamlSource, settings: Settings) -> _Dataset:
 def _beside(source: YamlSource, plugin: str) -> Path:
     """Return a plug-in's path: relative to the suite file's folder, as a reader of the file would take it."""
     path = Path(plugin).expanduser()
-    return path if path.is_absolute() else Path(source.name).parent / path
+    return path if path.is_absolute() else (Path(source.name).parent / path).absolute()
 
 
 def _unique(jobs: Sequence[Job]) -> tuple[Job, ...]:

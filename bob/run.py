@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bob.backbones import catalogue
@@ -38,7 +39,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     """
     started, clock = now(), time.perf_counter()
     for plugin in job.plugins:
-        catalogue.load_plugin(plugin)
+        catalogue.load_plugin(Path(plugin))
     task = TASKS.get(job.task)
     result: TaskResult = load_reference(task.protocols[job.protocol].run)(job, context)
     wall_s = time.perf_counter() - clock
@@ -56,7 +57,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
 def base_row(job: Job, context: Context) -> dict[str, Any]:
     """Return the columns every row of a job has, whatever comes of it: identity and provenance. Imports no torch."""
     for plugin in job.plugins:
-        catalogue.load_plugin(plugin)
+        catalogue.load_plugin(Path(plugin))
     backbone = catalogue.find(job.backbone)
     task = TASKS.get(job.task)
     spec = job.dataset_spec

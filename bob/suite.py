@@ -101,14 +101,11 @@ class Suite(_Model):
     scales: dict[str, Scale] = Field(default_factory=dict, description="Other scales of this suite, by name.")
 
 
-def load_suite(path: Path) -> tuple[Suite, YamlSource]:
-    """Read a suite file and check it.
-
-    Returns:
-        The suite, and its source for later errors about names in it.
+def read_suite(path: Path) -> YamlSource:
+    """Read a suite file without checking what it says.
 
     Raises:
-        SuiteError: The file is missing, or says something wrong: file, line, what was expected, did-you-mean.
+        SuiteError: The file is missing, is no text, or no YAML.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -116,8 +113,7 @@ def load_suite(path: Path) -> tuple[Suite, YamlSource]:
         raise SuiteError(
             f"suite file {str(path)!r} cannot be read: {error}.", hint="'bob list suites' shows what there is."
         ) from error
-    source = parse_yaml(text, name=str(path))
-    return check_suite(source), source
+    return parse_yaml(text, name=str(path))
 
 
 def check_suite(source: YamlSource) -> Suite:
@@ -170,7 +166,7 @@ def _fault(source: YamlSource, item: dict[str, Any]) -> str:
 
 
 def _keys_at(path: tuple[str | int, ...]) -> list[str]:
-    names = [part for part in path if isinstance(part, str)]
+    names = [part for part in path if isinstance(part, str) and part not in ("name", "entry")]
     models: dict[str, type[_Model]] = {
         "backbones": BackboneFilter,
         "tasks": TaskEntry,

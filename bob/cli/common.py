@@ -1,0 +1,141 @@
+"""What several commands share: settings from flags, a suite from a file or from flags, JSON on stdout."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bob.errors import ConfigError, unknown_name
+from bob.settings import Settings
+from bob.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
+from bob.yaml_source import YamlSource
+
+SUITES_FOLDER = "suites"
+COMMAND_LINE = "command line"
+
+
+def settings_from(options: argparse.Namespace) -> Settings:
+    """Return the folders the flags name, or their defaults."""
+    return Settings.resolve(
+        results=options.results, cache=options.cache, data_dir=options.data_dir, weights=options.weights
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")
+
+
+def suite_files() -> dict[str, Path]:
+    """Return the suites by name: those below the current folder, then those beside the installed package."""
+    found: dict[str, Path] = {}
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[2]):
+        for path in sorted((folder / SUITES_FOLDER).glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
+
+
+def find_suite(name: str) -> Path:
+    """Return the file of a suite given by name or path.
+
+    Raises:
+        UnknownNameError: There is no such suite.
+    """
+    if name.endswith((".yaml", ".yml")) or "/" in name:
+        return Path(name)
+    known = suite_files()
+    if name not in known:
+        raise unknown_name("suite", name, known, hint="'bob list suites' shows what there is.")
+    return known[name]
+
+
+def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
+    """Return the suite the flags ask for, at its scale, with ``--set`` applied."""
+    single = bool(getattr(options, "backbone", None))
+    if single == bool(options.suite):
+        raise ConfigError(
+            "name a suite, or one job with --backbone, and not both.", hint="'bob list suites' shows the suites."
+        )
+    source = _single(options) if single else read_suite(find_suite(options.suite))
+    _add_plugins(source.data, getattr(options, "plugin", None))
+    suite = at_scale(check_suite(source), options.scale)
+    if not options.sets:
+        return suite, source
+    data = suite.model_dump(exclude={"scales"}, exclude_unset=False)
+    apply_sets(data, options.sets)
+    return check_suite(YamlSource(name=source.name, data=data, lines=source.lines)), source
+
+
+def apply_sets(data: dict[str, Any], sets: list[str]) -> None:
+    """Put ``KEY=VALUE`` settings into a suite's data: a suite key, ``budget.NAME``, or ``PROTOCOL.PARAMETER``.
+
+    A name that is neither a suite key nor part of the budget is a parameter of every protocol in the suite.
+    """
+    for text in sets:
+        key, equals, raw = text.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {text!r} is not of the form KEY=VALUE.", hint="For example: --set image_size=224")
+        value = yaml.safe_load(raw)
+        first, _, rest = key.partition(".")
+        if rest and first == "budget":
+            _set_budget(data, rest, value)
+        elif rest:
+            _set_param(data, rest, value, protocol=first)
+        elif key in Suite.model_fields:
+            data[key] = value
+        elif key in BudgetEntry.model_fields:
+            _set_budget(data, key, value)
+        else:
+            _set_param(data, key, value, protocol=None)
+
+
+def _set_budget(data: dict[str, Any], name: str, value: Any) -> None:
+    data["budget"] = {**data.get("budget", {}), name: value}
+    for entry in _protocols(data):
+        entry["budget"].pop(name, None)
+
+
+def _set_param(data: dict[str, Any], name: str, value: Any, *, protocol: str | None) -> None:
+    entries = [entry for entry in _protocols(data) if protocol in (None, entry["protocol"])]
+    if not entries:
+        known = sorted({entry["protocol"] for entry in _protocols(data)})
+        raise unknown_name("protocol", str(protocol), known, hint=f"This suite runs: {', '.join(known)}.")
+    for entry in entries:
+        entry["params"] = {**entry["params"], name: value}
+
+
+def _protocols(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the suite's protocol entries as mappings, turning bare names into such in place."""
+    for task in data["tasks"]:
+        task["protocols"] = [
+            {"params": {}, "budget": {}, **item} if isinstance(item, Mapping) else
+            {"protocol": item, "params": {}, "budget": {}}
+            for item in task["protocols"]
+        ]  # fmt: skip
+    return [entry for task in data["tasks"] for entry in task["protocols"]]
+
+
+def _single(options: argparse.Namespace) -> YamlSource:
+    if not options.data:
+        raise ConfigError("one job needs --data: a folder or a data set.", hint="'bob list datasets' shows the names.")
+    data = {
+        "name": "single",
+        "title": "One command",
+        "backbones": options.backbone,
+        "datasets": options.data,
+        "tasks": [{"task": options.task or "classification", "protocols": options.protocol or ["linear"]}],
+        "seeds": options.seed or [0],
+    }
+    return YamlSource(name=COMMAND_LINE, data=data, lines={})
+
+
+def _add_plugins(data: Any, plugins: list[str] | None) -> None:
+    if plugins and isinstance(data, dict):
+        data["plugins"] = [*data.get("plugins", []), *(str(Path(path).absolute()) for path in plugins)]

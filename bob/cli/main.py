@@ -1,0 +1,167 @@
+"""The parser and the one place where an error becomes text and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from bob.errors import BobError
+from bob.registry import load_reference
+from bob.version import __version__
+
+EXAMPLES = """\
+examples:
+  bob run small_backbones                          run a suite, or what is missing of it
+  bob run --backbone resnet50.a1_in1k --protocol linear --data ~/pets
+  bob plan small_backbones                         what would run, and how long
+  bob list backbones --filter dino                 the catalogue
+  bob report --results results                     the ranking of what is there
+
+exit codes: 0 all well, 1 some jobs did not give a number, 2 a mistake in what was asked, 130 interrupted
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return load_reference(f"bob.cli.{options.handler}")(options)
+    except BobError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Somebody piped us into `head`: that is no error of ours, and Python must not complain at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = argparse.ArgumentParser(
+        prog="bob",
+        description="Battle of the Backbones: which pretrained vision backbone is best for your task.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bob {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_list(commands)
+    _add_suite_commands(commands)
+    _add_result_commands(commands)
+    _add_profile(commands)
+    _add_doctor(commands)
+    return parser
+
+
+_Commands = argparse._SubParsersAction  # the type has no public name
+
+
+def _command(commands: _Commands, name: str, handler: str, text: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _add_list(commands: _Commands) -> None:
+    parser = _command(commands, "list", "info:list_entries", "Show what is registered.")
+    parser.add_argument("what", choices=("backbones", "tasks", "protocols", "datasets", "suites"))
+    parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
+    _add_json(parser)
+
+
+def _add_suite_commands(commands: _Commands) -> None:
+    plan = _command(commands, "plan", "suites:plan", "Show what a suite would run, without running it.")
+    fetch = _command(commands, "fetch", "suites:fetch", "Bring a suite's checkpoints and data sets to this machine.")
+    run = _command(commands, "run", "suites:run", "Run a suite, or one job; only what is missing.")
+    for parser in (plan, fetch, run):
+        parser.add_argument("suite", nargs="?", help="a suite's name ('bob list suites') or file")
+        _add_job_options(parser)
+        _add_folders(parser)
+    for parser in (plan, fetch):
+        _add_json(parser)
+    run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per two CPU cores)")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
+    run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
+    run.add_argument("--no-fetch", action="store_true", help="do not ask the hub for checkpoints that are missing")
+    run.add_argument("--display", choices=("auto", "live", "lines", "none"), default="auto", help="progress display")
+
+
+def _add_job_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", help="another scale of the suite, such as paper")
+    parser.add_argument(
+        "--data", action="append", metavar="DATASET", help="a folder or data set in place of the suite's"
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
+        help="image_size=224, budget.max_train=400, knn.k=10; repeatable",
+    )  # fmt: skip
+    one = parser.add_argument_group("one job, without a suite file")
+    one.add_argument("--backbone", action="append", metavar="NAME", help="arch.tag, or arch.random; repeatable")
+    one.add_argument("--task", help="default: classification")
+    one.add_argument("--protocol", action="append", metavar="NAME", help="default: linear; repeatable")
+    one.add_argument("--seed", action="append", type=int, metavar="N", help="repeatable; default: 0")
+    one.add_argument(
+        "--plugin", action="append", metavar="FILE", help="a Python file with your own backbones; it is run"
+    )
+
+
+def _add_result_commands(commands: _Commands) -> None:
+    status = _command(commands, "status", "results:status", "Count the jobs of a result store by status.")
+    show = _command(commands, "show", "results:show", "Show everything a job left.")
+    show.add_argument("job", help="a job id, or the start of one")
+    report = _command(commands, "report", "results:report", "Rank the backbones and write the report.")
+    for parser in (status, report):
+        parser.add_argument("suite", nargs="?", help="only this suite's jobs; its missing ones are counted too")
+        parser.add_argument("--scale", help="the suite's scale")
+        parser.add_argument("--data", action="append", metavar="DATASET", help="the data the suite was run on")
+        parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+    report.add_argument("--out", metavar="DIR", help="where to write (default: RESULTS/report/SUITE)")
+    report.add_argument(
+        "--mix", action="store_true", help="put rows of different budget, size or hardware in one table"
+    )
+    report.add_argument("--reference", action="append", metavar="BACKBONE", help="reference set of the z-scores")
+    report.add_argument("--max-latency-ms", type=float, help="recommend within this latency at batch 1 (p50)")
+    report.add_argument("--max-memory-mb", type=float, help="recommend within this peak memory at inference")
+    for parser in (status, show, report):
+        _add_folders(parser)
+        _add_json(parser)
+
+
+def _add_profile(commands: _Commands) -> None:
+    parser = _command(commands, "profile", "info:profile", "Measure a backbone's cost on this machine.")
+    parser.add_argument("backbone", help="arch.tag")
+    parser.add_argument("--image-size", type=int, default=224, metavar="PX")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="fp32")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with your own backbones")
+    _add_folders(parser)
+    _add_json(parser)
+
+
+def _add_doctor(commands: _Commands) -> None:
+    parser = _command(commands, "doctor", "doctor:doctor", "Check this machine: packages, devices, folders, the hub.")
+    _add_folders(parser)
+    _add_json(parser)
+
+
+def _add_folders(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("folders")
+    group.add_argument("--results", metavar="DIR", help="the result store (default: results; BOB_RESULTS)")
+    group.add_argument(
+        "--cache", metavar="DIR", help="features, profiles, manifests (default: ~/.cache/bob; BOB_CACHE)"
+    )
+    group.add_argument("--data-dir", metavar="DIR", help="downloaded data sets (default: CACHE/data; BOB_DATA)")
+    group.add_argument("--weights", action="append", metavar="DIR", help="checkpoints, looked at first (BOB_WEIGHTS)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

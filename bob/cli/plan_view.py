@@ -1,0 +1,86 @@
+"""How a plan looks in a terminal: one line per backbone, the total with its estimate, what is missing and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bob.job import Job
+from bob.plan import Plan
+from bob.settings import Settings
+
+SHOWN_BACKBONES = 60
+
+
+def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settings) -> None:
+    """Print the plan of a suite."""
+    suite = plan.suite
+    to_run = [job for job in plan.jobs if job.id not in done and not job.missing]
+    skipped = [job for job in plan.jobs if job.missing and job.id not in done]
+    console.print(f"[bold]{escape(suite.name)}[/]  {escape(suite.title)}", highlight=False)
+    if to_run:
+        console.print(_table(plan.jobs, done))
+    console.print(
+        f"{len(plan.jobs)} jobs: {len(plan.jobs) - len(to_run) - len(skipped)} done, {len(to_run)} to run, "
+        f"{len(skipped)} skipped. Estimated time: {_duration(to_run)}. Results: {settings.results_dir}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for text, reason in plan.missing_data.items():
+        console.print(f"[yellow]data set {escape(text)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
+
+
+def print_missing(console: Console, plan: Plan) -> None:
+    """Say which backbones no weights source has, grouped, and what to do about it."""
+    missing = plan.missing_backbones
+    if not missing:
+        return
+    console.print(
+        f"[yellow]{len(missing)} backbones skipped, their checkpoints are not on this machine:[/] "
+        f"{escape(', '.join(missing))}.\n"
+        f"Next: 'bob fetch {escape(plan.suite.name)}' where there is a network, or --weights DIR with files named "
+        "like the backbones.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _table(jobs: Sequence[Job], done: set[str]) -> Table:
+    by_backbone: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        by_backbone[job.backbone].append(job)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("backbone", "px", "protocols", "weights"):
+        table.add_column(title, overflow="fold")
+    table.add_column("to run", justify="right")
+    for name, own in list(by_backbone.items())[:SHOWN_BACKBONES]:
+        left = sum(job.id not in done and not job.missing for job in own)
+        table.add_row(
+            escape(name),
+            str(own[0].input.image_size),
+            ", ".join(dict.fromkeys(job.protocol for job in own)),
+            _weights(own[0]),
+            f"{left} of {len(own)}",
+        )
+    if len(by_backbone) > SHOWN_BACKBONES:
+        table.add_row(f"... and {len(by_backbone) - SHOWN_BACKBONES} more", "", "", "", "")
+    return table
+
+
+def _weights(job: Job) -> str:
+    if job.is_control:
+        return "random (control)"
+    return escape(job.weights_source) if job.weights_source else "[yellow]missing[/]"
+
+
+def _duration(jobs: Sequence[Job]) -> str:
+    total_s = sum(job.estimate_s or 0.0 for job in jobs)
+    if not jobs:
+        return "none"
+    if total_s < 90:
+        return f"about {max(total_s, 1):.0f} s (rough)"
+    return f"about {total_s / 60:.0f} min (rough)" if total_s < 5400 else f"about {total_s / 3600:.1f} h (rough)"

@@ -1,0 +1,130 @@
+"""`bob status`, `bob show` and `bob report`: what the store holds. None of them imports torch."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from bob.cli.common import print_json, settings_from, suite_from
+from bob.errors import StoreError
+from bob.plan import Plan, expand
+from bob.settings import Settings
+from bob.store import ResultStore
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def status(options: argparse.Namespace) -> int:
+    """Count jobs by status: of a suite (its missing ones too), or of everything in the store."""
+    from rich.console import Console
+
+    settings = settings_from(options)
+    statuses = ResultStore(settings.results_dir).statuses()
+    expanded = _plan_of(options, settings)
+    if expanded is not None:
+        statuses = {job.id: statuses.get(job.id, "missing") for job in expanded.jobs}
+    counts = Counter(statuses.values())
+    damaged = [str(path) for path in ResultStore(settings.results_dir).damaged()]
+    if options.json:
+        print_json({"counts": counts, "jobs": statuses, "damaged": damaged})
+        return 0
+    console = Console()
+    text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no jobs yet"
+    console.print(f"{len(statuses)} jobs in {settings.results_dir}: {text}.", highlight=False, soft_wrap=True)
+    if damaged:
+        console.print(f"[yellow]{len(damaged)} damaged records were set aside:[/] {damaged[0]} ...", soft_wrap=True)
+    return 0
+
+
+def show(options: argparse.Namespace) -> int:
+    """Print every column of one job's row."""
+    from rich.console import Console
+
+    from bob.row import COLUMNS
+
+    store = ResultStore(settings_from(options).results_dir)
+    row = store.record(_full_id(store, options.job))
+    if options.json:
+        print_json(row)
+        return 0
+    docs = {column.name: column.doc for column in COLUMNS}
+    console = Console()
+    for name, value in row.items():
+        if value is not None:
+            console.print(f"[bold]{name:24}[/] {_text(value)}  [dim]{docs.get(name, '')}[/]", highlight=False)
+    return 0
+
+
+def report(options: argparse.Namespace) -> int:
+    """Write the report and print its tables."""
+    from rich.console import Console
+
+    settings = settings_from(options)
+    expanded = _plan_of(options, settings)
+    console = Console(stderr=options.json)
+    built = write_report(
+        console,
+        settings,
+        expanded,
+        mix=options.mix,
+        out=options.out,
+        reference=options.reference,
+        max_latency_ms=options.max_latency_ms,
+        max_memory_mb=options.max_memory_mb,
+    )
+    if options.json:
+        print_json(built.as_json())
+    return 0
+
+
+def write_report(console: Console, settings: Settings, expanded: Plan | None, *, mix: bool, **choices: Any) -> Any:
+    """Build the report of a plan (or of everything in the store), print its tables, and say where it is."""
+    from pathlib import Path
+
+    from bob.report.build import build_report
+
+    suite = expanded.suite if expanded else None
+    out = choices.pop("out", None)
+    folder = Path(out) if out else settings.results_dir / "report" / (suite.name if suite else "all")
+    reference = choices.pop("reference", None) or (suite.reference if suite else None)
+    expected = [_expected(job) for job in expanded.jobs] if expanded else None
+    built = build_report(
+        settings.results_dir,
+        suite=suite.name if suite else None,
+        title=suite.title if suite else "",
+        reference=reference or None,
+        expected=expected,
+        out_dir=folder,
+        mix=mix,
+        **choices,
+    )
+    built.print(console)
+    console.print(f"Report: {folder / 'index.html'}", highlight=False, soft_wrap=True)
+    console.print(f"Rows:   {settings.results_dir / 'results.parquet'}", highlight=False, soft_wrap=True)
+    return built
+
+
+def _expected(job: Any) -> dict[str, Any]:
+    names = ("backbone", "task", "dataset", "protocol", "seed", "missing", "is_control")
+    return {"job_id": job.id, **{name: getattr(job, name) for name in names}}
+
+
+def _plan_of(options: argparse.Namespace, settings: Settings) -> Plan | None:
+    if not options.suite:
+        return None
+    suite, source = suite_from(options)
+    return expand(suite, source, settings, data=options.data or ())
+
+
+def _full_id(store: ResultStore, start: str) -> str:
+    matches = [job_id for job_id in store.statuses() if job_id.startswith(start)]
+    if len(matches) == 1:
+        return matches[0]
+    found = f"{len(matches)} jobs start with it" if matches else "no job of this store starts with it"
+    raise StoreError(f"job id {start!r}: {found}.", hint="'bob status --json' lists the ids.")
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
