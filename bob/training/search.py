@@ -8,12 +8,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from bob.context import JobStopped, Progress
 from bob.errors import NumericalError
 from bob.training.checkpoint import Checkpoints
-from bob.training.termination import EXIT_CODE, Termination, noticing_termination
+from bob.training.termination import EXIT_CODE, noticing_termination
 from bob.training.trial import Batches, Trial
 
 log = logging.getLogger(__name__)
@@ -33,7 +31,6 @@ class Search:
         checkpoints: Where unfinished work is kept.
         progress: Told ("trial i of n", steps done, steps) after each step. ``JobStopped`` out of it, or out of
             ``evaluate``, saves and passes on.
-        device: For restoring weights.
     """
 
     lrs: Sequence[float]
@@ -42,7 +39,6 @@ class Search:
     evaluate: Evaluate
     checkpoints: Checkpoints
     progress: Progress
-    device: torch.device
 
 
 @dataclass
@@ -99,6 +95,8 @@ def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
 def _run_trial(search: Search, found: Found, index: int, state: dict[str, Any] | None) -> None:
     lr = search.lrs[index]
     trial = search.build(lr)
+    if found.trials:
+        trial.stepper.micro_batch = found.trials[-1]["micro_batch"]
     if state is not None:
         trial.load_state(state)
         found.resumed_from_step = trial.done

@@ -37,7 +37,6 @@ class Recipe:
         batch_size: Effective batch in pictures.
         clip_norm: Bound on the gradient's global norm; 0 for none.
         precision: "fp32", "bf16" or "fp16".
-        channels_last: Whether 4-d tensors are laid out NHWC, which convolutions are faster on.
     """
 
     lr: float
@@ -46,7 +45,6 @@ class Recipe:
     batch_size: int
     clip_norm: float
     precision: str
-    channels_last: bool
 
 
 class Trial:
@@ -76,8 +74,8 @@ class Trial:
         self.clock = Clock(device)
         self._device = device
         self._losses: list[Tensor] = []
-        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = model.to(device).to(memory_format=memory_format)
+        # Convolutions are twice as fast in this layout on a CPU; other layers do not mind.
+        self.model = model.to(device).to(memory_format=torch.channels_last)
         accelerator = build_accelerator(device, recipe.precision)
         self._optimiser = accelerator.prepare_optimizer(build_adamw(groups), device_placement=False)
         self._scaler = accelerator.scaler
@@ -139,8 +137,7 @@ class Trial:
     def _step(self, images: Tensor, targets: Tensor) -> None:
         recipe = self.recipe
         set_rates(self._optimiser, lr_factor(self.done, steps=recipe.steps, warmup_steps=recipe.warmup_steps))
-        memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        images = images.to(self._device, non_blocking=True, memory_format=memory_format)
+        images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
         loss = self.stepper.step(images, targets.to(self._device, non_blocking=True))
         self._losses.append(loss)
         self.done += 1

@@ -1,0 +1,80 @@
+"""Pooled features of a data set's splits, as they lie on disk: plain numpy files, read without being copied."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bob.data.spec import SPLITS
+from bob.files import write_text
+
+META = "meta.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFeatures:
+    """One split.
+
+    Attributes:
+        features: (n, width) float32, memory-mapped and read-only.
+        labels: (n,) int64.
+        ids: Sample ids, n of them.
+    """
+
+    features: np.ndarray
+    labels: np.ndarray
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet:
+    """The three splits and what is to be known about them.
+
+    Attributes:
+        splits: By name.
+        classes: Class names in label order.
+        meta: ``width``, ``pooling``, ``precision``, ``dropped``, ``pictures_per_s``, ``infer_peak_mb``, ...
+    """
+
+    splits: Mapping[str, SplitFeatures]
+    classes: tuple[str, ...]
+    meta: Mapping[str, Any]
+
+    def __getitem__(self, split: str) -> SplitFeatures:
+        return self.splits[split]
+
+
+def features_file(folder: Path, split: str, *, count: int, width: int) -> np.memmap:
+    """Create a split's feature file, to be filled row by row: (count, width) float32."""
+    return np.lib.format.open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(count, width))
+
+
+def write_labels(folder: Path, split: str, labels: np.ndarray, ids: tuple[str, ...]) -> None:
+    """Write a split's labels and ids beside its features."""
+    np.save(folder / f"{split}-labels.npy", labels)
+    write_text(folder / f"{split}-ids.json", json.dumps(ids))
+
+
+def write_meta(folder: Path, classes: tuple[str, ...], meta: Mapping[str, Any]) -> None:
+    """Write what is to be known about the features."""
+    write_text(folder / META, json.dumps({"classes": classes, **meta}, indent=1))
+
+
+def load_features(folder: Path) -> FeatureSet:
+    """Read a features artifact; its arrays stay on disk until they are used."""
+    meta = json.loads((folder / META).read_text())
+    splits = {split: _load_split(folder, split) for split in SPLITS}
+    return FeatureSet(splits=splits, classes=tuple(meta["classes"]), meta=meta)
+
+
+def _load_split(folder: Path, split: str) -> SplitFeatures:
+    return SplitFeatures(
+        features=np.load(folder / f"{split}.npy", mmap_mode="r"),
+        labels=np.load(folder / f"{split}-labels.npy"),
+        ids=tuple(json.loads((folder / f"{split}-ids.json").read_text())),
+    )

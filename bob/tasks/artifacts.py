@@ -1,0 +1,61 @@
+"""Making the artifacts that jobs need: features and profiles."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+from bob.artifacts import ArtifactStore
+from bob.context import Context
+from bob.errors import BobError
+from bob.files import canonical_json, write_text
+from bob.job import Job, Need
+from bob.tasks.setup import Setup
+
+Maker = Callable[[Setup, Path], None]
+PROFILE_FILE = "profile.json"
+
+
+def make(need: Need, job: Job, context: Context) -> Path:
+    """Return the folder of an artifact, making it if nobody has yet.
+
+    Args:
+        need: One of ``job.needs()``.
+        job: A job that needs it; any other that does would make the same.
+        context: The circumstances.
+
+    Raises:
+        BobError: The kind is unknown, or the artifact cannot be made.
+    """
+    if need.kind not in MAKERS:
+        raise BobError(f"artifact kind {need.kind!r} is not known: expected one of {', '.join(MAKERS)}.")
+    return ArtifactStore(context.cache_dir).get_or_make(
+        need, functools.partial(_build, MAKERS[need.kind], job, context)
+    )
+
+
+def _build(maker: Maker, job: Job, context: Context, folder: Path) -> None:
+    maker(Setup.of(job, context), folder)
+
+
+def _features(setup: Setup, folder: Path) -> None:
+    from bob.tasks.extraction import write_features
+
+    write_features(setup, folder)
+
+
+def _profile(setup: Setup, folder: Path) -> None:
+    from bob.profiling import measure_profile
+
+    figures = measure_profile(
+        setup.backbone,
+        image_size=setup.job.input.image_size,
+        precision=setup.precision,
+        device=str(setup.device),
+        threads=setup.context.threads,
+    )
+    write_text(folder / PROFILE_FILE, canonical_json(figures))
+
+
+MAKERS: dict[str, Maker] = {"features": _features, "profile": _profile}

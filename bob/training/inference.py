@@ -1,0 +1,67 @@
+"""Forward passes for scoring: evaluation mode, no gradients, smaller parts when memory runs out."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import torch
+from torch import Tensor, nn
+
+from bob.errors import OutOfMemoryError
+from bob.training.memory import is_out_of_memory
+from bob.training.precision import autocast
+
+log = logging.getLogger(__name__)
+
+
+class Forward:
+    """Calls a model on batches of pictures.
+
+    Args:
+        model: Moved to ``device``, channels last, and put in evaluation mode.
+        device: Where it runs.
+        precision: "fp32", "bf16" or "fp16".
+
+    Attributes:
+        part: The most pictures that went through at once without running out of memory; None as long as all did.
+    """
+
+    def __init__(self, model: nn.Module, *, device: torch.device, precision: str) -> None:
+        self.part: int | None = None
+        self._model = model.to(device).to(memory_format=torch.channels_last).eval()
+        self._device = device
+        self._precision = precision
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return the model's output for (n, 3, H, W) images, float32, on the device.
+
+        Raises:
+            OutOfMemoryError: Memory ran out with one picture at a time.
+        """
+        images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+        while True:
+            try:
+                return self._parts(images)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                shortage = type(error).__name__
+            self._shrink(len(images), shortage)
+
+    def _parts(self, images: Tensor) -> Tensor:
+        parts = math.ceil(len(images) / (self.part or len(images)))
+        with torch.inference_mode(), autocast(self._precision, self._device):
+            return torch.cat([self._model(part).float() for part in images.tensor_split(parts)])
+
+    def _shrink(self, batch: int, shortage: str) -> None:
+        before = min(self.part or batch, batch)
+        if before == 1:
+            raise OutOfMemoryError(
+                f"memory ran out with one picture at a time, in a forward pass ({shortage}).",
+                hint="Lower the input size, or give the job a device with more memory.",
+            )
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.part = math.ceil(before / 2)
+        log.warning("Memory ran out with %d pictures in a forward pass: going on with %d.", before, self.part)
