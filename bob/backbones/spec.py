@@ -40,6 +40,7 @@ class Backbone:
         input: The model's own input configuration, at its native size.
         size_multiple: An input side must be a multiple of this (a ViT's patch size).
         package: A Python package that carries the checkpoint (module name), if there is one.
+        hub: Where the hub has it, ``owner/repo``, ``owner/repo:file`` or a URL; None for ``timm/NAME``.
         source: Where the code comes from: ``timm``, or ``module:attr`` / ``file.py:attr`` for a user's own.
     """
 
@@ -52,6 +53,7 @@ class Backbone:
     input: InputConfig
     size_multiple: int = 1
     package: str | None = None
+    hub: str | None = None
     source: str = "timm"
 
     @property

@@ -1,0 +1,108 @@
+"""ConvNeXts."""
+
+from __future__ import annotations
+
+from bob.backbones.entries.inputs import imagenet
+from bob.backbones.spec import Backbone
+
+ENTRIES = (
+    Backbone(
+        name="convnext_atto.d2_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-1k",
+        params_m=3.37,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_nano.d1h_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-1k",
+        params_m=14.95,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.95),
+    ),
+    Backbone(
+        name="convnext_tiny.fb_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-1k",
+        params_m=27.82,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_tiny.fb_in22k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-22k",
+        params_m=27.82,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_tiny.fb_in22k_ft_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-22k + ImageNet-1k",
+        params_m=27.82,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_small.fb_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-1k",
+        params_m=49.45,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_small.fb_in22k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-22k",
+        params_m=49.45,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_base.fb_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-1k",
+        params_m=87.57,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_base.fb_in22k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-22k",
+        params_m=87.57,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnext_base.fb_in22k_ft_in1k",
+        family="convnext",
+        pretrain_method="supervised",
+        pretrain_data="ImageNet-22k + ImageNet-1k",
+        params_m=87.57,
+        license="Apache-2.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+    Backbone(
+        name="convnextv2_tiny.fcmae_ft_in1k",
+        family="convnext",
+        pretrain_method="FCMAE",
+        pretrain_data="ImageNet-1k",
+        params_m=27.87,
+        license="CC-BY-NC-4.0",
+        input=imagenet(224, crop_pct=0.875),
+    ),
+)
