@@ -1,0 +1,193 @@
+"""The server the workers fork from: started once with everything imported, restarted if it dies."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import threading
+import types
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+from typing import Any
+
+import psutil
+
+from bob.errors import BobError
+from bob.runners import preloading
+
+log = logging.getLogger(__name__)
+
+SECRET = re.compile(r"^BOB_.*(TOKEN|SECRET|PASSWORD|KEY)", re.IGNORECASE)
+GIB = 1 << 30
+# glibc keeps freed memory instead of handing every large buffer back to the kernel and faulting it in again.
+ALLOCATOR = {
+    "MALLOC_MMAP_THRESHOLD_": str(GIB),
+    "MALLOC_TRIM_THRESHOLD_": str(4 * GIB),
+    "MALLOC_TOP_PAD_": str(GIB // 16),
+}
+
+
+def server_environment(*, threads: int, workers: int) -> dict[str, str]:
+    """Return the variables that must stand before torch is loaded: allocator, threads, and patience in waiting."""
+    variables = {**ALLOCATOR, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    if workers > 1:
+        # Threads that wait busily take the cores from the neighbours: 10 times slower beside one of them.
+        variables |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+    return variables
+
+
+class ForkServer:
+    """Starts processes by forking a preloaded server (``multiprocessing``'s, of which an interpreter has one).
+
+    Args:
+        preload: Modules the server imports before it forks.
+        variables: Environment of the server and so of every worker, added to this process's.
+    """
+
+    def __init__(self, *, preload: Sequence[str], variables: Mapping[str, str]) -> None:
+        self._context = multiprocessing.get_context("forkserver")
+        self._token = uuid.uuid4().hex
+        order = {"modules": list(preload), "path": sys.path, "token": self._token}
+        self._variables = {**variables, preloading.VARIABLE: json.dumps(order)}
+        self._preload = tuple(preload)
+        self.pid: int | None = None
+        self.starts = 0
+
+    def alive(self) -> bool:
+        """Tell whether the server runs."""
+        if self.pid is None:
+            return False
+        try:
+            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def ensure(self) -> None:
+        """Start the server unless it runs, and wait until it has imported everything.
+
+        Raises:
+            BobError: A module cannot be imported, or the server died of it.
+        """
+        if self.alive():
+            return
+        if self.pid is not None:
+            log.warning("The server that workers fork from (process %d) died; it is started again.", self.pid)
+        reader, writer = self._context.Pipe(duplex=False)
+        try:
+            process = self._start(_report, (writer, self._preload))
+            writer.close()
+            report = reader.recv()
+            process.join()
+        except (EOFError, OSError) as error:
+            raise BobError(
+                f"the server that workers fork from died while it imported {', '.join(self._preload)}.",
+                hint="'bob doctor' shows what is wrong with the installation.",
+            ) from error
+        finally:
+            reader.close()
+        self._check(report)
+
+    def start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
+        """Fork a process that calls ``target(*args)``; the server is started first if it does not run."""
+        self.ensure()
+        try:
+            return self._start(target, args)
+        except (EOFError, OSError):
+            self.ensure()
+            return self._start(target, args)
+
+    def stop(self) -> None:
+        """End the server, if it is ours; workers that still run are not touched."""
+        if self.pid is not None and self.alive():
+            os.kill(self.pid, signal.SIGKILL)
+        self.pid = None
+
+    def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
+        process = self._context.Process(target=target, args=args)
+        self._context.set_forkserver_preload([preloading.__name__])
+        with _without_main():
+            with _environment(self._variables), _ignoring_interrupts():
+                forkserver.ensure_running()
+            process.start()
+        return process
+
+    def _check(self, report: dict[str, Any]) -> None:
+        if report["errors"]:
+            module, text = next(iter(report["errors"].items()))
+            log.error("Importing %s failed:\n%s", module, text)
+            raise BobError(
+                f"module {module!r} cannot be imported: {text.strip().splitlines()[-1]}",
+                hint="'bob doctor' shows what is wrong with the installation.",
+            )
+        if report["token"] == self._token:
+            self.pid = report["server_pid"]
+            self.starts += 1
+            log.debug("Workers fork from process %d.", self.pid)
+        else:
+            log.warning("Another fork server runs in this program: workers import their modules one by one.")
+
+
+def _report(writer: Connection, modules: Sequence[str]) -> None:
+    """Run in a forked child: say what the server has imported, importing here what it has not."""
+    order = json.loads(os.environ.get(preloading.VARIABLE, "{}"))
+    errors = dict(preloading.ERRORS)
+    for name in modules:
+        if name not in errors:
+            importlib.import_module(name)
+    writer.send({"server_pid": os.getppid(), "token": order.get("token"), "errors": errors})
+
+
+@contextlib.contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Hold variables in this process's environment, from which the server takes its own, and no secret of ours."""
+    hidden = [name for name in os.environ if SECRET.match(name)]
+    before = {name: os.environ.get(name) for name in (*variables, *hidden)}
+    for name in hidden:
+        del os.environ[name]
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module, which ``multiprocessing`` would otherwise run again in every worker.
+
+    A worker needs nothing of it, a console script costs time, and a script without a ``__main__`` guard would start
+    the whole suite once more.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+@contextlib.contextmanager
+def _ignoring_interrupts() -> Iterator[None]:
+    """Start children that a Ctrl-C in the terminal passes by: the runner alone decides what it means."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,203 @@
+"""What runs in a worker: one job or one artifact, then the process ends and takes all its state along."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from bob.context import Context, JobStopped
+from bob.job import Job, Need
+from bob.registry import load_reference
+from bob.store import ResultStore
+
+log = logging.getLogger(__name__)
+
+REPORT_EVERY_S = 0.1
+PIPE_ATOMIC_BYTES = 4096
+MAX_MESSAGE = 2000
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+# The parts of a row that a runner says in one sentence.
+ROW_SUMMARY = ("status", "metric", "score", "score_low", "score_high", "wall_s", "error_class", "error_message")
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """The functions a worker calls, as ``module:function``.
+
+    Attributes:
+        execute: ``(job, context) -> row``: runs a job and appends its row.
+        make_artifact: ``(need, job, context) -> path``: makes an artifact.
+        failure_row: ``(job, context, *, status, error_class, message) -> row``: the row of a job without a number.
+        status_of: ``(error) -> status``.
+        message_of: ``(error) -> text``.
+    """
+
+    execute: str = "bob.run:run_job"
+    make_artifact: str = "bob.tasks.artifacts:make"
+    failure_row: str = "bob.run:failure_row"
+    status_of: str = "bob.run:status_of"
+    message_of: str = "bob.run:message_of"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What a worker is told: the job, or the artifact to make on behalf of the job, and where.
+
+    Attributes:
+        job: The job.
+        need: The artifact to make instead of running the job; None to run the job.
+        context: The circumstances; its ``progress`` is replaced in the worker.
+        gpu: Value of ``CUDA_VISIBLE_DEVICES``; empty hides every GPU.
+        references: The functions to call.
+    """
+
+    job: Job
+    need: Need | None
+    context: Context
+    gpu: str
+    references: References
+
+
+class Reporter:
+    """The worker's end of the pipe to the runner: lines of JSON, dropped rather than waited for.
+
+    Args:
+        pipe: Its file descriptor.
+    """
+
+    def __init__(self, pipe: int) -> None:
+        self._pipe = pipe
+        self._stopping = threading.Event()
+        self._last: tuple[str, float] = ("", 0.0)
+        os.set_blocking(pipe, False)
+
+    def stop(self, *_: object) -> None:
+        """Have the next report raise ``JobStopped``; this is the handler of SIGTERM."""
+        self._stopping.set()
+
+    def progress(self, phase: str, done: int, total: int) -> None:
+        """Tell the runner how far the job is, a few times a second at most.
+
+        Raises:
+            JobStopped: The runner asked for the job's end.
+        """
+        if self._stopping.is_set():
+            raise JobStopped(f"asked to stop in phase {phase!r} at {done} of {total}")
+        now = time.monotonic()
+        if phase == self._last[0] and done < total and now - self._last[1] < REPORT_EVERY_S:
+            return
+        self._last = (phase, now)
+        line = _line({"event": "progress", "phase": phase[:200], "done": done, "total": total})
+        try:
+            # Up to PIPE_BUF bytes a pipe takes a line whole or not at all.
+            os.write(self._pipe, line[:PIPE_ATOMIC_BYTES])
+        except BlockingIOError:
+            log.debug("The runner is behind; a progress report was dropped.")
+
+    def end(self, outcome: dict[str, Any]) -> None:
+        """Tell the runner how it ended, waiting until it listens."""
+        os.set_blocking(self._pipe, True)
+        content = memoryview(_line({"event": "end", **outcome}))
+        while content:
+            content = content[os.write(self._pipe, content) :]
+
+
+def main(assignment: Assignment, writer: Connection) -> None:
+    """Be a worker: run the assignment in a process group of its own and report on the pipe."""
+    os.setsid()
+    context = assignment.context
+    _redirect_output(context.log_path)
+    os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
+    _limit_threads(context.threads)
+    threading.Thread(target=_die_with_runner, name="lifeline", daemon=True).start()
+    reporter = Reporter(writer.fileno())
+    signal.signal(signal.SIGTERM, reporter.stop)
+    told = Context(**{**vars(context), "progress": reporter.progress})
+    reporter.end(perform(assignment, told))
+
+
+def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
+    """Run the job or make the artifact; an error becomes the job's row, its traceback goes to the log.
+
+    Returns:
+        Status, and score or error, as far as the runner prints them. The status is ``stopped``, without a row, if
+        the job ended early because it was asked to.
+    """
+    job, need, references = assignment.job, assignment.need, assignment.references
+    try:
+        if need is not None:
+            load_reference(references.make_artifact)(need, job, context)
+            return {"status": "ok"}
+        row = load_reference(references.execute)(job, context)
+        return {name: row[name] for name in ROW_SUMMARY if row.get(name) is not None}
+    except JobStopped as stopped:
+        log.warning("The job was %s.", stopped)
+        return {"status": "stopped"}
+    except BaseException as error:
+        # SystemExit too is an ending that must leave its row.
+        log.exception("%s ended with an error.", need.key if need else job.id)
+        return _record_failure(assignment, context, error)
+
+
+def _record_failure(assignment: Assignment, context: Context, error: BaseException) -> dict[str, Any]:
+    references = assignment.references
+    failure = {
+        "status": load_reference(references.status_of)(error),
+        "error_class": type(error).__name__,
+        "message": _text(error, references)[:MAX_MESSAGE],
+    }
+    if assignment.need is None:
+        row = load_reference(references.failure_row)(assignment.job, context, **failure)
+        ResultStore(context.results_dir).append(row)
+    return {"status": failure["status"], "error_class": failure["error_class"], "error_message": failure["message"]}
+
+
+def _text(error: BaseException, references: References) -> str:
+    try:
+        return load_reference(references.message_of)(error)
+    except Exception as second:  # noqa: BLE001 - an error whose own text fails must still become a row
+        return f"{type(error).__name__}, whose message cannot be shown: {type(second).__name__}"
+
+
+def _redirect_output(log_path: Path | None) -> None:
+    """Send everything the process and its children write, from C as well, to the log."""
+    if log_path is not None:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        log_file = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(log_file, 1)
+        os.dup2(log_file, 2)
+        os.close(log_file)
+    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    faulthandler.enable(file=2)
+
+
+def _limit_threads(threads: int) -> None:
+    """Set this worker's share of threads: the libraries loaded in the server have read their variables already."""
+    os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(threads)
+
+
+def _die_with_runner() -> None:
+    """Wait for the runner's end and end with it, data-loading children included."""
+    runner = multiprocessing.parent_process()
+    if runner is not None:
+        runner.join()
+        os.killpg(0, signal.SIGKILL)
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message, default=str).encode() + b"\n"
