@@ -1,0 +1,73 @@
+"""Turning a stored picture into 8-bit RGB, the right way up. Pillow and numpy only."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+import numpy as np
+from PIL import Image, ImageOps
+
+MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
+WHITE = (255, 255, 255)
+
+# What Pillow's decoders raise on damaged or foreign bytes. MemoryError is not among them: that is the machine's fault.
+BROKEN_PICTURE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    IndexError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+
+def refuse_bomb(image: Image.Image) -> None:
+    """Raise before the pixels of an absurdly large picture are unpacked.
+
+    Raises:
+        ValueError: It has more than ``MAX_PIXELS`` pixels.
+    """
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"decompression bomb: {width} x {height} pixels, at most {MAX_PIXELS} are read")
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Return a picture as 8-bit RGB with its EXIF orientation applied.
+
+    Greyscale, palette and CMYK are converted; 16-bit grey is scaled (65535 becomes 255), not clipped; transparency is
+    laid on white, as a viewer shows it. Only the first frame of an animation is read.
+
+    Raises:
+        ValueError: The pixels' range is not known (32-bit integer or float), or the picture is a decompression bomb.
+    """
+    refuse_bomb(image)
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _from_wide(image).convert("RGB")
+    if image.has_transparency_data:
+        return _on_white(image)
+    return image.convert("RGB")
+
+
+def _from_wide(image: Image.Image) -> Image.Image:
+    values = np.asarray(image)
+    if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise ValueError(f"pixels of mode {image.mode} have no known range; 8-bit or 16-bit is expected")
+    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    layer = image.convert("RGBA")
+    paper = Image.new("RGB", layer.size, WHITE)
+    paper.paste(layer, mask=layer.getchannel("A"))
+    return paper

@@ -1,0 +1,145 @@
+"""What a folder of files holds, as one digest that neither its place nor its clock changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+from bob.errors import DataError
+from bob.files import digest, write_text
+
+log = logging.getLogger(__name__)
+
+EDGE_BYTES = 64 * 1024
+READERS = 8
+# A file written this recently could change again within one tick of the file system's clock.
+SETTLED_NS = 2_000_000_000
+
+
+class FileEntry(NamedTuple):
+    """One file below a root: its relative path with forward slashes, size in bytes, modification time in ns."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+def inside(root: Path, path: Path) -> Path:
+    """Return ``path`` resolved, having made sure that it lies below ``root``.
+
+    Raises:
+        DataError: A symbolic link or a ``..`` leads out of the data set.
+    """
+    resolved = path.resolve()
+    if not resolved.is_relative_to(root.resolve()):
+        raise DataError(
+            f"{path} leads out of the data set's folder {root}, to {resolved}: only files below it are read.",
+            hint="Copy the files into the folder, or name the folder that really holds them.",
+        )
+    return resolved
+
+
+def list_files(root: Path, below: Path | None = None) -> list[FileEntry]:
+    """Return every file below ``below`` (default ``root``), sorted by path relative to ``root``; hidden ones apart.
+
+    Raises:
+        DataError: A symbolic link leads out of ``root`` or to a folder above itself.
+    """
+    return sorted(_walk(root, below or root))
+
+
+def _walk(root: Path, folder: Path) -> Iterator[FileEntry]:
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith((".", "__MACOSX")):
+                continue
+            path = Path(entry.path)
+            if entry.is_symlink():
+                _check_link(root, path)
+            if entry.is_dir():
+                yield from _walk(root, path)
+            elif entry.is_file():
+                status = entry.stat()
+                yield FileEntry(path.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns)
+
+
+def _check_link(root: Path, link: Path) -> None:
+    target = inside(root, link)
+    if target.is_dir() and link.parent.resolve().is_relative_to(target):
+        raise DataError(f"the link {link} leads to {target}, a folder above itself.", hint=f"Remove it: rm '{link}'")
+
+
+def fingerprint_files(root: Path, files: Sequence[FileEntry], *, cache_dir: Path) -> str:
+    """Return the SHA-256 over (relative path, size, SHA-256 of the first and last 64 KiB) of the files, sorted.
+
+    The answer is cached in ``cache_dir`` by path, size and modification time, so that asking again reads no file.
+    """
+    cache = _Cache(root, cache_dir)
+    stat_digest = digest([str(root.resolve()), [list(entry) for entry in sorted(files)]], length=32)
+    known = cache.tree(stat_digest)
+    if known is not None:
+        return known
+    edges = _edge_digests(root, files, cache.edges())
+    state = hashlib.sha256()
+    for entry, edge in sorted(zip(files, edges, strict=True)):
+        state.update(f"{entry.path}\0{entry.size}\0{edge}\n".encode())
+    if all(entry.mtime_ns < time.time_ns() - SETTLED_NS for entry in files):
+        cache.write(stat_digest, state.hexdigest(), files, edges)
+    return state.hexdigest()
+
+
+def _edge_digests(root: Path, files: Sequence[FileEntry], known: dict[str, list[int | str]]) -> list[str]:
+    def edge(entry: FileEntry) -> str:
+        cached = known.get(entry.path)
+        if cached is not None and cached[:2] == [entry.size, entry.mtime_ns]:
+            return str(cached[2])
+        return _edge_digest(root / entry.path, entry.size)
+
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(edge, files, chunksize=64))
+
+
+def _edge_digest(path: Path, size: int) -> str:
+    with path.open("rb") as file:
+        content = file.read(EDGE_BYTES)
+        if size > EDGE_BYTES:
+            file.seek(max(EDGE_BYTES, size - EDGE_BYTES))
+            content += file.read(EDGE_BYTES)
+    return hashlib.sha256(content).hexdigest()
+
+
+class _Cache:
+    """Two small files per root: the fingerprint of one exact state, and each file's digest for the next state."""
+
+    def __init__(self, root: Path, cache_dir: Path) -> None:
+        stem = digest(str(root.resolve()))
+        self._tree = cache_dir / "datasets" / f"tree-{stem}.json"
+        self._edges = cache_dir / "datasets" / f"files-{stem}.json"
+
+    def tree(self, stat_digest: str) -> str | None:
+        return _read_json(self._tree).get(stat_digest)
+
+    def edges(self) -> dict[str, list[int | str]]:
+        return _read_json(self._edges)
+
+    def write(self, stat_digest: str, fingerprint: str, files: Sequence[FileEntry], edges: Sequence[str]) -> None:
+        content = {entry.path: [entry.size, entry.mtime_ns, edge] for entry, edge in zip(files, edges, strict=True)}
+        write_text(self._edges, json.dumps(content, separators=(",", ":")))
+        write_text(self._tree, json.dumps({stat_digest: fingerprint}))
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        log.warning("The cache file %s is damaged (%s): what it held is read anew.", path, error)
+        return {}

@@ -1,0 +1,244 @@
+"""Batches of pictures. What a training batch holds depends on seed, epoch and step, never on who decodes it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from bob.backbones.spec import InputConfig
+from bob.data.pictures import Pictures
+from bob.data.transforms import EvalCrop, TrainCrop, normalise
+from bob.errors import ConfigError
+
+CACHE_BYTES = 2 << 30
+LOOKAHEAD = 2
+PILLOW_BYTES_PER_PIXEL = 4
+EVALUATION = -1  # stands in the place of the epoch
+
+Key = tuple[int, int]  # (epoch or EVALUATION, index)
+
+
+def derived_seed(*parts: int) -> int:
+    """Return a 63-bit seed that any change of a part changes altogether."""
+    text = ",".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
+
+
+class PictureCache:
+    """Decoded pictures in memory, filled until ``limit_bytes``; what does not fit is decoded each time.
+
+    Nothing is thrown out: under a random order per epoch each picture is as likely to be next as any other.
+    """
+
+    def __init__(self, pictures: Pictures, limit_bytes: int) -> None:
+        self.pictures = pictures
+        self.limit_bytes = limit_bytes
+        self.used_bytes = 0
+        self._held: dict[int, Image.Image] = {}
+        self._lock = threading.Lock()
+
+    def load(self, index: int) -> Image.Image:
+        """Return picture ``index`` as RGB. It is shared: do not change it."""
+        held = self._held.get(index)
+        if held is not None:
+            return held
+        image = self.pictures.load(index)
+        cost = image.width * image.height * PILLOW_BYTES_PER_PIXEL
+        with self._lock:
+            if index not in self._held and self.used_bytes + cost <= self.limit_bytes:
+                self._held[index] = image
+                self.used_bytes += cost
+        return image
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A worker process starts with an empty cache of its own."""
+        return {"pictures": self.pictures, "limit_bytes": self.limit_bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+
+class Views:
+    """Maps (epoch, index) to a uint8 (S, S, 3) view of a picture; also the data set of torch's worker processes."""
+
+    def __init__(self, cache: PictureCache, input: InputConfig, seed: int) -> None:
+        self._cache = cache
+        self._seed = seed
+        self._eval_crop = EvalCrop(input)
+        self._train_crop = TrainCrop(input)
+
+    def __getitem__(self, key: Key) -> np.ndarray:
+        epoch, index = key
+        image = self._cache.load(index)
+        if epoch == EVALUATION:
+            return self._eval_crop(image)
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, index))
+        return self._train_crop(image, generator)
+
+
+class PictureBatches:
+    """Training and evaluation batches of one split.
+
+    Args:
+        pictures: The split.
+        input: Side, normalisation, interpolation and crop of the model's input.
+        batch_size: Pictures per batch.
+        seed: Decides order and augmentation of training.
+        threads: Decoding threads of this process when ``loader_workers`` is 0.
+        loader_workers: Worker processes that decode; 0 decodes in threads.
+        cache_bytes: Decoded pictures kept in memory at most, in all processes together.
+        device: Where batches are put; pixels travel as uint8 and are normalised there.
+        start_method: How worker processes start ("fork", "spawn", "forkserver"); None is torch's default.
+
+    Use it as a context manager, or call ``close``. One iterator at a time is supported with worker processes.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        input: InputConfig,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        threads: int = 1,
+        loader_workers: int = 0,
+        cache_bytes: int = CACHE_BYTES,
+        device: str | torch.device = "cpu",
+        start_method: str | None = None,
+    ) -> None:
+        if batch_size < 1 or loader_workers < 0 or threads < 1:
+            raise ConfigError(
+                f"batch_size {batch_size}, threads {threads} and loader_workers {loader_workers}: "
+                "at least 1, 1 and 0 are expected."
+            )
+        self.pictures = pictures
+        self.batch_size = batch_size
+        self._input = input
+        self._seed = seed
+        self._device = torch.device(device)
+        views = Views(PictureCache(pictures, cache_bytes // max(1, loader_workers)), input, seed)
+        self._source: _Threads | _Processes
+        if loader_workers:
+            self._source = _Processes(views, loader_workers, start_method, pin=self._device.type == "cuda")
+        else:
+            self._source = _Threads(views, threads)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches per epoch: the incomplete last one is left out, unless it is the only one."""
+        return max(1, len(self.pictures) // self.batch_size)
+
+    def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield (images float32 (n, 3, S, S), labels int64 (n,)) of one training epoch, from ``start_step`` on.
+
+        Each epoch has its own order and augmentation. Starting at a later step gives exactly the batches that a
+        whole epoch would have given from there.
+        """
+        steps = list(self._epoch_order(epoch).split(self.batch_size))[: self.steps_per_epoch]
+        labels = torch.from_numpy(self.pictures.labels)
+        for indices, images in self._images(epoch, steps[start_step:]):
+            yield images, labels[indices].to(self._device, non_blocking=True)
+
+    def evaluation(self, start: int = 0) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Yield (images float32 (n, 3, S, S), indices int64 (n,)) of all pictures in order, from ``start`` on."""
+        for indices, images in self._images(
+            EVALUATION, list(torch.arange(start, len(self.pictures)).split(self.batch_size))
+        ):
+            yield images, indices.numpy()
+
+    def close(self) -> None:
+        """Stop threads and worker processes."""
+        self._source.close()
+
+    def __enter__(self) -> PictureBatches:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
+
+    def _epoch_order(self, epoch: int) -> Tensor:
+        generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch))
+        return torch.randperm(len(self.pictures), generator=generator)
+
+    def _images(self, epoch: int, steps: list[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        keys = [[(epoch, index) for index in indices.tolist()] for indices in steps if len(indices)]
+        for indices, pixels in zip(steps, self._source.stream(keys), strict=False):
+            yield indices, normalise(pixels.to(self._device, non_blocking=True), self._input)
+
+
+class _Threads:
+    """Decodes in threads, ``LOOKAHEAD`` batches ahead, so that the next batch is ready when the model is."""
+
+    def __init__(self, views: Views, threads: int) -> None:
+        self._views = views
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bob-decode")
+
+    def stream(self, batches: list[list[Key]]) -> Iterator[Tensor]:
+        waiting: deque[list[Future[np.ndarray]]] = deque()
+        coming = iter(batches)
+        try:
+            for _ in range(len(batches)):
+                while len(waiting) <= LOOKAHEAD and (keys := next(coming, None)) is not None:
+                    waiting.append([self._pool.submit(self._views.__getitem__, key) for key in keys])
+                yield collate([future.result() for future in waiting.popleft()])
+        finally:
+            for future in (future for batch in waiting for future in batch):
+                future.cancel()
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class _Processes:
+    """Decodes in worker processes that live as long as this object; each epoch only tells them new keys."""
+
+    def __init__(self, views: Views, workers: int, start_method: str | None, *, pin: bool) -> None:
+        self._batches: list[list[Key]] = []
+        self._loader: DataLoader[Any] = DataLoader(
+            views,  # type: ignore[arg-type]
+            batch_sampler=_Borrowed(lambda: self._batches),
+            num_workers=workers,
+            collate_fn=collate,
+            persistent_workers=True,
+            pin_memory=pin,
+            multiprocessing_context=start_method,
+        )
+
+    def stream(self, batches: list[list[Key]]) -> Iterator[Tensor]:
+        self._batches = batches
+        yield from self._loader
+
+    def close(self) -> None:
+        iterator = getattr(self._loader, "_iterator", None)
+        if iterator is not None:
+            iterator._shutdown_workers()
+            self._loader._iterator = None
+
+
+class _Borrowed:
+    """A batch sampler whose batches are looked up anew for each epoch."""
+
+    def __init__(self, batches: Callable[[], list[list[Key]]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return iter(self._batches())
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+
+def collate(views: list[np.ndarray]) -> Tensor:
+    """Stack uint8 (S, S, 3) views to one (n, S, S, 3) tensor."""
+    return torch.from_numpy(np.stack(views))

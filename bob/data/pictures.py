@@ -1,0 +1,135 @@
+"""The pictures of one split of a data set, ready to be read: labels, stable ids, bad ones left out."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bob.data.check import check_samples
+from bob.data.decode import BROKEN_PICTURE, to_rgb
+from bob.data.readers import READERS
+from bob.data.readers.base import Samples
+from bob.data.spec import DatasetSpec
+from bob.data.splits import arrange, balanced_subset
+from bob.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+MAX_BAD_SHARE = 0.05
+NAMED_AT_MOST = 20
+POLICIES = ("skip", "error")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """One split, or a class-balanced part of it. It can be pickled into worker processes and read from threads.
+
+    Attributes:
+        classes: Class names in label order.
+        labels: Class indices, int64 (n,).
+        ids: A stable name for each sample, unique in the data set.
+        dropped: Names of bad pictures and of files that are no pictures, which are left out.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    ids: tuple[str, ...]
+    dropped: tuple[str, ...]
+    _samples: Samples
+    _indices: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def load(self, index: int) -> Image.Image:
+        """Return picture ``index`` as 8-bit RGB, the right way up.
+
+        Raises:
+            DataError: The file changed or vanished after it was checked.
+        """
+        try:
+            with self._samples.read(int(self._indices[index])) as image:
+                rgb = to_rgb(image)
+                rgb.load()
+                return rgb
+        except BROKEN_PICTURE as error:
+            raise DataError(
+                f"picture {self.ids[index]!r} could be read when it was checked, but not now: {error}.",
+                hint="Restore the file and run again: only this job is repeated.",
+            ) from error
+
+
+def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_dir: Path) -> Pictures:
+    """Open a split ("train", "val" or "test"), or at most ``cap`` of its pictures, balanced over classes.
+
+    The same ``cap`` always chooses the same pictures. Every picture is decoded once before the first use of a data
+    set; bad ones are dropped with a warning that names them, or raise, as the spec's option ``policy`` says.
+
+    Raises:
+        DataError: The data set has no such split; it changed since it was resolved; more than 5 % of the pictures
+            asked for are bad; or one is bad and the policy is "error".
+    """
+    if cap is not None and cap < 1:
+        raise ConfigError(f"cap is {cap}; at least one picture, or None for all, is expected.")
+    stored = READERS.get(spec.kind).open(spec, cache_dir=cache_dir)
+    parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
+    if split not in parts:
+        raise DataError(
+            f"data set {spec.name!r} has no split {split!r}, only {', '.join(parts)}.",
+            hint="A folder CLASS/*.jpg named as folder:PATH is divided into train, val and test.",
+        )
+    name, indices = parts[split]
+    samples = stored[name]
+    chosen, bad = _choose(spec, samples, name, indices, cap, cache_dir)
+    _report(spec, split, bad, samples.ignored, asked=len(chosen) + len(bad))
+    return Pictures(
+        classes=spec.classes,
+        labels=np.ascontiguousarray(samples.labels[chosen]),
+        ids=tuple(samples.ids[index] for index in chosen),
+        dropped=(*bad, *samples.ignored),
+        _samples=samples,
+        _indices=chosen,
+    )
+
+
+def _choose(
+    spec: DatasetSpec, samples: Samples, stored: str, indices: np.ndarray, cap: int | None, cache_dir: Path
+) -> tuple[np.ndarray, dict[str, str]]:
+    """Return at most ``cap`` good samples and the bad ones met on the way.
+
+    Only candidates are decoded; a bad one is replaced by the next of its class, which gives what checking the whole
+    data set first would give, without decoding a million pictures to use four hundred.
+    """
+    bad: dict[str, str] = {}
+    while True:
+        good = np.array([index for index in indices.tolist() if samples.ids[index] not in bad], dtype=np.int64)
+        picked = balanced_subset([samples.ids[index] for index in good], samples.labels[good], cap)
+        chosen = good[picked]
+        found = check_samples(samples, chosen, fingerprint=spec.fingerprint, stored=stored, cache_dir=cache_dir)
+        if not found:
+            return chosen, bad
+        bad |= found
+
+
+def _report(spec: DatasetSpec, split: str, bad: Mapping[str, str], ignored: tuple[str, ...], *, asked: int) -> None:
+    if not bad and not ignored:
+        return
+    lines = [f"{name} ({reason})" for name, reason in bad.items()] + [f"{name} (no picture file)" for name in ignored]
+    shown = "; ".join(lines[:NAMED_AT_MOST]) + (" ..." if len(lines) > NAMED_AT_MOST else "")
+    if dict(spec.options).get("policy") == "error":
+        raise DataError(
+            f"data set {spec.name!r}, split {split!r}: {len(lines)} files are no good pictures: {shown}.",
+            hint="Repair or remove them, or use the policy 'skip', which leaves them out.",
+        )
+    if len(bad) > MAX_BAD_SHARE * asked:
+        raise DataError(
+            f"data set {spec.name!r}, split {split!r}: {len(bad)} of {asked} pictures are bad, "
+            f"more than {MAX_BAD_SHARE:.0%}: {shown}.",
+            hint="Repair or remove them: with this many left out a score would describe other data.",
+        )
+    log.warning("Data set %r, split %r: %d files left out: %s.", spec.name, split, len(lines), shown)

@@ -1,0 +1,17 @@
+"""One reader per way in which data sets are stored; each is imported when a data set asks for it."""
+
+from __future__ import annotations
+
+from bob.data.readers.base import Reader, Samples
+from bob.registry import Registry
+
+__all__ = ["READERS", "Reader", "Samples"]
+
+READERS: Registry[Reader] = Registry(
+    "data set reader", list_command="bob list datasets", entry_point_group="bob.datasets"
+)
+READERS.add("scenes", "bob.data.readers.scenes:READER")
+READERS.add("imagefolder", "bob.data.readers.imagefolder:READER")
+READERS.add("torchvision", "bob.data.readers.torchvision:READER")
+READERS.add("huggingface", "bob.data.readers.huggingface:READER")
+READERS.add("idx", "bob.data.readers.idx:READER")

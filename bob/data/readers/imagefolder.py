@@ -1,0 +1,187 @@
+"""Folders of pictures: ``SPLIT/CLASS/*.jpg``, or ``CLASS/*.jpg`` without splits."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
+from bob.data.imagenet import are_wnids
+from bob.data.readers.base import Samples, require_same, split_sizes
+from bob.data.spec import DatasetSpec
+from bob.data.splits import SPLIT_VERSION, UNDIVIDED
+from bob.errors import DataError, DataMissingError
+from bob.files import digest
+
+log = logging.getLogger(__name__)
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+SUFFIXES = frozenset(
+    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
+    + [".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic"]
+)
+LAYOUTS = ("auto", "divide", "test_only")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """One stored split: its picture files with a label each, and the names of files that are no pictures."""
+
+    files: tuple[FileEntry, ...]
+    classes: tuple[str, ...]
+    ignored: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FileOpener:
+    """Opens the pictures of a list of paths below a root."""
+
+    root: Path
+    paths: tuple[str, ...]
+
+    def __call__(self, index: int) -> Image.Image:
+        """Return picture ``index``, its header read and its pixels not yet."""
+        return Image.open(self.root / self.paths[index])
+
+
+class ImageFolderReader:
+    """Reads class folders. Option ``layout``: "auto", "divide" (a flat folder is split 70/10/20) or "test_only".
+
+    "auto" divides a flat folder too, unless its class folders are ImageNet's WordNet ids: then all of it is test.
+    """
+
+    def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None, layout: str = "auto") -> DatasetSpec:
+        """Describe the folder ``target``; the fingerprint covers its picture files and their split names."""
+        root = Path(target).expanduser().resolve()
+        if not root.is_dir():
+            raise DataMissingError(
+                f"folder {target!r} is not there; a folder SPLIT/CLASS/*.jpg or CLASS/*.jpg is expected.",
+                hint=f"Look for it: ls '{root.parent}'",
+            )
+        stored = _scan(root, layout)
+        classes = _classes(root, stored)
+        labels = {name: _listing(part, classes) for name, part in stored.items()}
+        return DatasetSpec(
+            name=root.name,
+            kind="imagefolder",
+            root=str(root),
+            options=(("layout", layout),),
+            fingerprint=_fingerprint(root, stored, cache_dir),
+            classes=classes,
+            sizes=split_sizes(labels),
+            overlaps=("ImageNet-1k", "ImageNet-21k", "ImageNet-22k") if are_wnids(classes) else (),
+        )
+
+    def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
+        """Do nothing: a folder is on this machine or it is not."""
+
+    def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
+        """Return the stored splits; DataError if a file changed since the spec was made."""
+        root = Path(str(spec.root))
+        stored = _scan(root, str(dict(spec.options).get("layout", "auto")))
+        require_same(spec, _fingerprint(root, stored, cache_dir))
+        return {name: _samples(root, part, spec.classes) for name, part in stored.items()}
+
+
+READER = ImageFolderReader()
+
+
+def is_picture(name: str) -> bool:
+    """Tell by its suffix whether a file should be a picture."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def _folders(folder: Path) -> list[Path]:
+    hidden = (".", "__MACOSX")
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
+
+
+def _scan(root: Path, layout: str) -> dict[str, _Stored]:
+    """Return the stored splits; DataError where the layout is none that is known."""
+    splits = _split_folders(root)
+    if splits:
+        return {name: _scan_split(root, folder) for name, folder in splits.items()}
+    flat = _scan_split(root, root)
+    alone = layout == "test_only" or (layout == "auto" and are_wnids(sorted(set(flat.classes))))
+    return {"test" if alone else UNDIVIDED: flat}
+
+
+def _split_folders(root: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for folder in _folders(root):
+        split = SPLIT_NAMES.get(folder.name.lower())
+        if split in found:
+            raise DataError(
+                f"{root} holds both {found[split].name!r} and {folder.name!r}: one folder per split is expected.",
+                hint="Rename or remove one of the two.",
+            )
+        if split is not None:
+            found[split] = folder
+    if found:
+        others = [folder.name for folder in _folders(root) if folder not in found.values()]
+        if others:
+            log.warning("%s: the folders %s beside the splits are not read.", root, ", ".join(others))
+    return found
+
+
+def _scan_split(root: Path, folder: Path) -> _Stored:
+    files: list[FileEntry] = []
+    classes: list[str] = []
+    ignored: list[str] = []
+    for class_folder in _folders(folder):
+        inside(root, class_folder)
+        for entry in list_files(root, class_folder):
+            if is_picture(entry.path):
+                files.append(entry)
+                classes.append(class_folder.name)
+            else:
+                ignored.append(entry.path)
+    if not files:
+        raise DataError(
+            f"{folder} holds no class folder with pictures; CLASS/*.jpg is expected in it.",
+            hint="Put each class's pictures in a folder named after the class.",
+        )
+    return _Stored(tuple(files), tuple(classes), tuple(ignored))
+
+
+def _classes(root: Path, stored: Mapping[str, _Stored]) -> tuple[str, ...]:
+    known = {name: set(part.classes) for name, part in stored.items()}
+    everything = set().union(*known.values())
+    if "train" in known and everything - known["train"]:
+        missing = ", ".join(sorted(everything - known["train"])[:10])
+        raise DataError(
+            f"{root}: no training picture for the classes {missing}, which other splits have.",
+            hint="Make the class folders of every split the same.",
+        )
+    return tuple(sorted(everything))
+
+
+def _listing(part: _Stored, classes: tuple[str, ...]) -> tuple[tuple[str, ...], np.ndarray]:
+    index = {name: place for place, name in enumerate(classes)}
+    labels = np.array([index[name] for name in part.classes], dtype=np.int64)
+    return tuple(entry.path for entry in part.files), labels
+
+
+def _samples(root: Path, part: _Stored, classes: tuple[str, ...]) -> Samples:
+    paths, labels = _listing(part, classes)
+    return Samples(ids=paths, labels=labels, read=FileOpener(root, paths), ignored=part.ignored)
+
+
+def _fingerprint(root: Path, stored: Mapping[str, _Stored], cache_dir: Path) -> str:
+    files = [entry for part in stored.values() for entry in part.files]
+    content = fingerprint_files(root, files, cache_dir=cache_dir)
+    # An undivided folder and one that is all test hold the same files but other splits.
+    return digest(["imagefolder", SPLIT_VERSION, sorted(stored), content], length=64)

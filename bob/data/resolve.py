@@ -1,0 +1,92 @@
+"""From the text in a suite or on a command line to a data set on this machine. Imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bob.data.known import KNOWN
+from bob.data.pictures import POLICIES
+from bob.data.readers import READERS
+from bob.data.spec import DatasetSpec
+from bob.errors import ConfigError, DataMissingError, unknown_name
+
+# What may stand before the colon: the reader, and what it is told besides the target.
+PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {
+    "folder": ("imagefolder", {"layout": "divide"}),
+    "imagenet": ("imagefolder", {"layout": "test_only"}),
+    "hf": ("huggingface", {}),
+}
+LIST_HINT = "'bob list datasets' shows what there is; a folder is given by its path."
+
+
+def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None, policy: str = "skip") -> DatasetSpec:
+    """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
+
+    Args:
+        text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
+            ``data_dir``; or ``READER:TARGET`` with the readers ``folder``, ``imagenet`` (class folders named by
+            WordNet id; without splits it is all test), ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
+        cache_dir: Where descriptions and fingerprints are kept.
+        data_dir: Where downloaded data sets lie; default below ``cache_dir``.
+        policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
+
+    Raises:
+        UnknownNameError: The text is neither a known name nor a folder.
+        DataMissingError: The data set is known but not on this machine.
+        DataError: It is here, but not as its reader expects.
+    """
+    if policy not in POLICIES:
+        raise ConfigError(f"policy {policy!r} for bad pictures is not one of {', '.join(POLICIES)}.")
+    kind, target, extra = _parse(text, data_dir)
+    spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
+    options = {**dict(spec.options), "policy": policy}
+    return replace(spec, options=tuple(sorted(options.items())))
+
+
+def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -> DatasetSpec:
+    """Download a data set if it is not on this machine, under a lease, and describe it.
+
+    Raises:
+        DataMissingError: It cannot be had, with the reason; and as ``resolve_dataset``.
+    """
+    kind, target, _ = _parse(text, data_dir)
+    READERS.get(kind).fetch(target, cache_dir=cache_dir, data_dir=data_dir)
+    return resolve_dataset(text, cache_dir=cache_dir, data_dir=data_dir)
+
+
+def known_datasets() -> list[dict[str, Any]]:
+    """Return name, kind, classes, license, smoke and overlaps of every data set that has a name."""
+    return [vars(KNOWN.get(name)) for name in KNOWN.names()]
+
+
+def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
+    """Return the reader's kind, the target it is asked for, and what else it is told."""
+    if text in KNOWN:
+        return KNOWN.get(text).kind, text, {}
+    prefix, colon, target = text.partition(":")
+    if colon and prefix in PREFIXES:
+        kind, extra = PREFIXES[prefix]
+        return kind, target, extra
+    if colon and prefix in READERS:
+        return prefix, target, {}
+    for folder in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
+        if folder.is_dir():
+            return _kind_of(folder), str(folder), {}
+    if "/" in text or text.startswith((".", "~")):
+        raise DataMissingError(
+            f"data set {text!r}: there is no such folder.", hint=f"Look for it: ls '{Path(text).parent}'"
+        )
+    if text in READERS:
+        return text, text, {}
+    raise unknown_name("data set", text, [*KNOWN.names(), *READERS.names()], hint=LIST_HINT)
+
+
+def _kind_of(folder: Path) -> str:
+    """Tell how a folder stores its pictures by the files that only one layout has."""
+    if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
+        return "huggingface"
+    if any(folder.glob("*-idx3-ubyte*")):
+        return "idx"
+    return "imagefolder"
