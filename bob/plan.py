@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from bob.backbones import catalogue, weights
+from bob.backbones.plugins import user_backbone
 from bob.backbones.spec import Backbone, InputConfig
 from bob.data.resolve import resolve_dataset
 from bob.data.spec import DatasetSpec
@@ -209,8 +210,8 @@ def _locate(backbone: Backbone, settings: Settings) -> _Weights:
 
 
 def _code(backbone: Backbone) -> str:
-    path = Path(backbone.source.partition(":")[0])
-    return sha256_file(path)[:16] if path.suffix == ".py" else backbone.source
+    own = None if backbone.source == "timm" else user_backbone(backbone.name)
+    return sha256_file(own.code)[:16] if own else "timm"
 
 
 def _dataset(text: str, source: YamlSource, settings: Settings) -> _Dataset:

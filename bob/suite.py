@@ -156,10 +156,8 @@ def _fault(source: YamlSource, item: dict[str, Any]) -> str:
     where = ".".join(str(part) for part in path) or "the file"
     prefix = f"{source.name}:{source.line(location)}: "
     if item["type"] == "extra_forbidden":
-        known = _keys_at(path[:-1])
-        return (
-            f"{prefix}key {path[-1]!r} is not known.{did_you_mean(str(path[-1]), known)} Expected: {', '.join(known)}."
-        )
+        key, known = str(location[-1]), _keys_at(location[:-1])
+        return f"{prefix}key {key!r} is not known.{did_you_mean(key, known)} Expected: {', '.join(known)}."
     if item["type"] == "missing":
         return f"{prefix}key {location[-1]!r} is missing from {where}."
     return f"{prefix}{where} is {item['input']!r}: {_lower_first(item['msg'])}."

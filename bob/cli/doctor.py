@@ -128,7 +128,7 @@ def _folders(settings: Settings) -> Iterator[Finding]:
 
 
 def _weights(settings: Settings) -> Iterator[Finding]:
-    from bob.backbones import catalogue, weights
+    from bob.backbones import catalogue, hub, weights
 
     here = []
     for backbone in catalogue.catalogue():
@@ -139,6 +139,6 @@ def _weights(settings: Settings) -> Iterator[Finding]:
             continue
     total = len(catalogue.catalogue())
     yield Finding(name="weights", ok=bool(here), text=f"{len(here)} of {total} checkpoints here: {', '.join(here[:6])}")
-    reason = weights.hub_reason()
+    reason = hub.unreachable()
     text = "reachable" if reason is None else f"not reachable ({reason}); what is not here will be skipped"
     yield Finding(name="hub", ok=True, text=text)

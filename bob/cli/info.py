@@ -22,8 +22,8 @@ def list_entries(options: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in rows[0] if rows else ():
-        table.add_column(name, overflow="fold")
+    for number, name in enumerate(rows[0] if rows else ()):
+        table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
     console = Console()
@@ -64,7 +64,7 @@ def profile(options: argparse.Namespace) -> int:
 def _backbones(text: str | None) -> Iterator[dict[str, Any]]:
     from bob.backbones import catalogue
 
-    for backbone in catalogue.search(text) if text else catalogue.catalogue():
+    for backbone in catalogue.select(text) if text else catalogue.catalogue():
         yield {
             "backbone": backbone.name,
             "family": backbone.family,

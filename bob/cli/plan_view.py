@@ -22,6 +22,7 @@ def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settin
     to_run = [job for job in plan.jobs if job.id not in done and not job.missing]
     skipped = [job for job in plan.jobs if job.missing and job.id not in done]
     console.print(f"[bold]{escape(suite.name)}[/]  {escape(suite.title)}", highlight=False)
+    console.print(f"{_cells(plan.jobs)}\n", highlight=False, soft_wrap=True)
     if to_run:
         console.print(_table(plan.jobs, done))
     console.print(
@@ -54,21 +55,29 @@ def _table(jobs: Sequence[Job], done: set[str]) -> Table:
     for job in jobs:
         by_backbone[job.backbone].append(job)
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("backbone", "px", "protocols", "weights"):
-        table.add_column(title, overflow="fold")
+    table.add_column("backbone", no_wrap=True)
+    table.add_column("px", justify="right")
+    table.add_column("weights", overflow="fold")
     table.add_column("to run", justify="right")
     for name, own in list(by_backbone.items())[:SHOWN_BACKBONES]:
         left = sum(job.id not in done and not job.missing for job in own)
         table.add_row(
             escape(name),
             str(own[0].input.image_size),
-            ", ".join(dict.fromkeys(job.protocol for job in own)),
             _weights(own[0]),
             f"{left} of {len(own)}",
         )
     if len(by_backbone) > SHOWN_BACKBONES:
         table.add_row(f"... and {len(by_backbone) - SHOWN_BACKBONES} more", "", "", "", "")
     return table
+
+
+def _cells(jobs: Sequence[Job]) -> str:
+    """Say in one line per task what every backbone goes through."""
+    by_task: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for job in jobs:
+        by_task[job.task, job.dataset][job.protocol] = None
+    return "\n".join(f"{task} on {escape(data)}: {', '.join(names)}" for (task, data), names in by_task.items())
 
 
 def _weights(job: Job) -> str:

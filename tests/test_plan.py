@@ -1,0 +1,117 @@
+"""From a suite to jobs: names, filters, parameters and budgets checked; what is missing is skipped with its reason."""
+
+from __future__ import annotations
+
+import pytest
+
+from bob.errors import ConfigError, SuiteError
+from bob.job import MISSING
+from bob.params import resolve_params
+from bob.plan import Plan, expand
+from bob.settings import Settings
+from bob.suite import check_suite
+from bob.tasks.spec import TASKS
+from bob.yaml_source import parse_yaml
+
+SUITE = """\
+name: mine
+backbones: [tf_efficientnet_lite0.in1k, tf_efficientnet_lite0.random, resnet50.a1_in1k]
+datasets: [scenes]
+tasks:
+  - task: classification
+    protocols: [linear, {protocol: finetune, budget: {images_seen: 500}}]
+seeds: [0, 1]
+image_size: 130
+budget: {max_train: 40, trials: 2}
+"""
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> Settings:
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    return Settings.resolve(results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+
+
+def plan(text: str, settings: Settings, **kwargs) -> Plan:
+    source = parse_yaml(text, name="mine.yaml")
+    return expand(check_suite(source), source, settings, **kwargs)
+
+
+def test_a_suite_is_the_cross_product_of_what_it_names(settings):
+    jobs = plan(SUITE, settings).jobs
+    assert len(jobs) == 3 * 2 * 2
+    assert len({job.id for job in jobs}) == len(jobs)
+    assert {job.input.image_size for job in jobs} == {130}
+
+
+def test_a_checkpoint_nobody_has_is_skipped_with_the_reason_and_never_random(settings):
+    expanded = plan(SUITE, settings)
+    missing = [job for job in expanded.jobs if job.backbone == "resnet50.a1_in1k"]
+    assert missing
+    assert all(job.missing and job.weights_sha256 == MISSING for job in missing)
+    assert list(expanded.missing_backbones) == ["resnet50.a1_in1k"]
+    others = [job for job in expanded.jobs if job not in missing]
+    assert not any(job.missing for job in others)
+
+
+def test_the_packaged_weights_are_identified_by_their_content(settings):
+    shas = {job.backbone: job.weights_sha256 for job in plan(SUITE, settings).jobs}
+    assert len(shas["tf_efficientnet_lite0.in1k"]) == 64
+    assert shas["tf_efficientnet_lite0.random"] == "random"
+
+
+def test_a_protocol_takes_from_the_budget_only_what_it_spends(settings):
+    jobs = {job.protocol: job for job in plan(SUITE, settings).jobs}
+    assert jobs["linear"].budget.label() == "train=40"
+    assert jobs["finetune"].budget.label() == "train=40 seen=500 trials=2"
+    more = plan(SUITE.replace("images_seen: 500", "images_seen: 600"), settings).jobs
+    assert {job.id for job in more if job.protocol == "linear"} == {
+        job.id for job in plan(SUITE, settings).jobs if job.protocol == "linear"
+    }
+
+
+def test_a_missing_data_set_skips_its_jobs_and_says_so(settings, tmp_path):
+    expanded = plan(SUITE, settings, data=[str(tmp_path / "nothing here")])
+    assert all(job.missing for job in expanded.jobs)
+    assert "nothing here" in next(iter(expanded.missing_data.values()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "said"),
+    [
+        ("resnet50.a1_in1k", "resnet50.a1_in1kk", 2, "Did you mean 'resnet50.a1_in1k'"),
+        ("task: classification", "task: clasification", 5, "Did you mean 'classification'"),
+        ("[linear,", "[liner,", 6, "Did you mean 'linear'"),
+        ("[linear,", "[{protocol: linear, params: {l3: 1}},", 6, "has no parameter 'l3'"),
+        ("[scenes]", "[scense]", 3, "scense"),
+        ("resnet50.a1_in1k]", "{where: {parms_m: '< 3'}}]", 2, "parms_m"),
+        ("resnet50.a1_in1k]", "{where: {params_m: '<< 3'}}]", 2, "<< 3"),
+    ],
+)
+def test_an_unknown_name_is_found_before_anything_runs(settings, old, new, line, said):
+    with pytest.raises(SuiteError, match=said) as caught:
+        plan(SUITE.replace(old, new), settings)
+    assert f"mine.yaml:{line}: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"k": "many"}, "expected a whole number"),
+        ({"k": 0}, "at least 1"),
+        ({"k": 2.5}, "a whole number"),
+        ({"temprature": 1}, "Did you mean 'temperature'"),
+    ],
+)
+def test_a_parameter_outside_what_it_may_be_is_refused(given, said):
+    knn = TASKS.get("classification").protocols["knn"]
+    with pytest.raises(ConfigError, match=said):
+        resolve_params(knn, given)
+
+
+def test_parameters_are_complete_and_typed_whatever_way_they_came():
+    linear = TASKS.get("classification").protocols["linear"]
+    assert dict(resolve_params(linear, {"l2": "1,0.5"}))["l2"] == (1.0, 0.5)
+    assert dict(resolve_params(linear, {"l2": [1, 0.5]})) == dict(resolve_params(linear, {"l2": "1,0.5"}))
+    assert dict(resolve_params(linear, {})) == {name: param.default for name, param in linear.params.items()}
