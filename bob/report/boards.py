@@ -1,0 +1,204 @@
+"""From finished rows to boards: scores over seeds, intervals, ranks, ties, costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bob.report.model import COSTS, Board, Entry
+from bob.report.paired import Paired, Run, pair
+from bob.report.ranking import (
+    ALPHA,
+    compare_to_best,
+    pareto_front,
+    rank_intervals,
+    ranks,
+    resampled_means,
+    score_intervals,
+)
+from bob.report.select import Group, Row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Outcomes = Callable[[str], "pd.DataFrame | None"]
+MIN_PAIRED_SAMPLES = 2
+
+
+def make_board(group: Group, outcomes: Outcomes) -> Board:
+    """Rank one board's backbones. z-scores come later, once all boards are known.
+
+    Args:
+        group: Its rows.
+        outcomes: Called with a job id; returns the outcome of every test sample of that job.
+    """
+    by_backbone: dict[str, list[Row]] = {}
+    for row in sorted(group.rows, key=lambda row: (row["backbone"], row.get("seed") or 0)):
+        by_backbone.setdefault(row["backbone"], []).append(row)
+    all_seeds = {row.get("seed") for row in group.rows}
+    entries = [_entry(name, rows, len(all_seeds)) for name, rows in by_backbone.items()]
+    entries = sorted(entries, key=lambda entry: (entry.is_control, -entry.score, entry.backbone))
+    runs = {name: [Run(row["score"], outcomes(row["job_id"])) for row in rows] for name, rows in by_backbone.items()}
+    paired = pair(runs)
+    single_seed = all(len(rows) == 1 for rows in by_backbone.values())
+    entries, test = _compared(_ranked(entries), paired, single_seed)
+    first = group.rows[0]
+    return Board(
+        task=group.key[0],
+        dataset=group.key[1],
+        protocol=group.key[2],
+        variant=group.variant,
+        metric=str(first.get("metric") or "score"),
+        entries=tuple(entries),
+        circumstances=circumstances(group.rows),
+        notes=group.notes + _pairing_notes(paired),
+        test=test,
+        smoke=any(row.get("smoke") is True for row in group.rows),
+        outcomes=_matrix(entries, paired),
+        single_seed=single_seed,
+    )
+
+
+def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
+    scores = [float(row["score"]) for row in rows]
+    costs = {name: _mean(rows, name) for name in COSTS}
+    size = rows[0].get("image_size")
+    return Entry(
+        backbone=backbone,
+        is_control=rows[0].get("is_control") is True,
+        seeds=tuple(int(row["seed"]) for row in rows if row.get("seed") is not None),
+        score=statistics.fmean(scores),
+        low=_mean(rows, "score_low"),
+        high=_mean(rows, "score_high"),
+        seed_std=statistics.stdev(scores) if len(scores) > 1 else None,
+        costs={name: value for name, value in costs.items() if value is not None},
+        image_size=None if size is None else int(size),
+        flags=_flags(rows, seeds_asked),
+    )
+
+
+def _mean(rows: Sequence[Row], name: str) -> float | None:
+    values = [float(row[name]) for row in rows if row.get(name) is not None]
+    return statistics.fmean(values) if values else None
+
+
+def _flags(rows: Sequence[Row], seeds_asked: int) -> tuple[str, ...]:
+    flags = []
+    for name, text in (
+        ("data_overlap", "pretraining saw test pictures"),
+        ("reference_overlap", "test set not neutral"),
+    ):
+        said = sorted({str(row[name]) for row in rows if row.get(name)})
+        flags += [f"{text}: {'; '.join(said)}"] if said else []
+    if any(row.get("grid_edge") is True for row in rows):
+        flags.append("best setting on the edge of its grid")
+    if any(row.get("bn_backoff") is True for row in rows):
+        flags.append("batch norm trained on a shrunk micro-batch")
+    if len(rows) < seeds_asked:
+        flags.append(f"{len(rows)} of {seeds_asked} seeds")
+    return tuple(flags)
+
+
+def _ranked(entries: Sequence[Entry]) -> list[Entry]:
+    candidates = [entry for entry in entries if not entry.is_control]
+    if not candidates:
+        return list(entries)
+    scores = np.array([entry.score for entry in candidates])
+    latency = np.array([entry.costs.get("latency_ms_b1_p50", math.nan) for entry in candidates])
+    marked = [
+        dataclasses.replace(entry, rank=int(rank), pareto=bool(front))
+        for entry, rank, front in zip(candidates, ranks(scores), pareto_front(scores, latency), strict=True)
+    ]
+    return marked + [entry for entry in entries if entry.is_control]
+
+
+def _compared(entries: list[Entry], paired: Paired, single_seed: bool) -> tuple[list[Entry], str]:
+    """Add intervals, rank intervals and ties from the paired outcomes."""
+    if paired.reason is not None:
+        return entries, f"no paired test: {paired.reason}"
+    names = [entry.backbone for entry in entries if entry.backbone in paired.matrix]
+    matrix = np.stack([paired.matrix[name] for name in names])
+    if matrix.shape[1] < MIN_PAIRED_SAMPLES:
+        return entries, f"no paired test: {matrix.shape[1]} test sample is too few"
+    means = resampled_means(matrix)
+    found: dict[str, dict[str, Any]] = {name: {} for name in names}
+    if not single_seed:
+        for name, (low, high) in zip(names, score_intervals(means), strict=True):
+            found[name] |= {"low": float(low), "high": float(high)}
+    test = _add_ties(found, entries, matrix, means, single_seed)
+    return [dataclasses.replace(entry, **found.get(entry.backbone, {})) for entry in entries], test
+
+
+def _add_ties(
+    found: dict[str, dict[str, Any]],
+    entries: Sequence[Entry],
+    matrix: NDArray[np.float64],
+    means: NDArray[np.float64],
+    single_seed: bool,
+) -> str:
+    names = list(found)
+    candidates = [entry.backbone for entry in entries if entry.rank is not None]
+    rows = [names.index(name) for name in candidates if name in found]
+    if len(rows) < 2:
+        return "no paired test: fewer than two candidates have the outcomes of the same test samples"
+    if candidates[0] not in found:
+        return f"no paired test: the best, {candidates[0]}, has no outcomes on the samples of the others"
+    p_values = compare_to_best(matrix[rows], best=0, single_seed=single_seed)
+    for row, p_value in zip(rows, p_values, strict=True):
+        found[names[row]] |= {"p_value": float(p_value), "tied": bool(p_value >= ALPHA)}
+    if len(rows) == len(candidates):
+        for row, (low, high) in zip(rows, rank_intervals(means[:, rows]), strict=True):
+            found[names[row]] |= {"rank_low": int(low), "rank_high": int(high)}
+    is_binary = bool(np.all((matrix[rows] == 0) | (matrix[rows] == 1)))
+    kind = "exact McNemar test" if single_seed and is_binary else "paired bootstrap"
+    return f"{kind} against the best on the same {matrix.shape[1]} test samples, Holm-corrected, at {ALPHA:g}"
+
+
+def _pairing_notes(paired: Paired) -> tuple[str, ...]:
+    if paired.reason is not None:
+        return ()
+    return tuple(f"{name} is outside the paired test: {why}" for name, why in sorted(paired.missing.items()))
+
+
+def _matrix(entries: Sequence[Entry], paired: Paired) -> NDArray[np.float64] | None:
+    if not paired.matrix:
+        return None
+    absent = np.full_like(next(iter(paired.matrix.values())), math.nan)
+    return np.stack([paired.matrix.get(entry.backbone, absent) for entry in entries])
+
+
+def circumstances(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the rows were made under, as text by name: one value, or every value there is."""
+    names = {
+        "budget": "budget",
+        "protocol_params": "parameters",
+        "resolution": "resolution",
+        "image_size": "input, px",
+        "precision": "precision",
+        "device": "device",
+        "threads": "threads",
+        "profile_device": "profile device",
+        "profile_precision": "profile precision",
+        "profile_image_size": "profile input, px",
+        "profile_threads": "profile threads",
+        "n_train": "training pictures",
+        "n_test": "test pictures",
+        "dataset_fingerprint": "data fingerprint",
+        "bob_version": "BoB",
+        "torch_version": "torch",
+        "timm_version": "timm",
+    }
+    found = {}
+    for name, label in names.items():
+        values = sorted(
+            {row[name] for row in rows if row.get(name) is not None}, key=lambda value: (str(type(value)), value)
+        )
+        if values:
+            found[label] = " | ".join(map(str, values))
+    return found

@@ -1,0 +1,54 @@
+"""The report as one HTML page that needs no other file and no network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from bob.report.tables import Table
+
+HOW_TO_READ = (
+    "Score: mean over seeds of the primary metric on the test split, which is scored once. Interval: the central 95 % "
+    "of the score over resampled test samples; overlapping intervals are no test. Ranks: the central 95 % of a "
+    "backbone's rank when all are scored on the same resampled test set. Tie: on the same test samples the score does "
+    "not differ significantly from the best one's. z: (score - mean) / standard deviation of the suite's reference "
+    "set, the same backbones on every board; it depends on who is in that set. Controls are baselines: they have no "
+    "rank and enter no mean."
+)
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A picture and what it shows, in words."""
+
+    alt: str
+    png: bytes
+
+    @property
+    def data(self) -> str:
+        """The picture in base64."""
+        return base64.b64encode(self.png).decode()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the page says about one board."""
+
+    name: str
+    answer: str
+    scores: Table
+    costs: Table | None
+    plots: Sequence[Plot]
+    circumstances: Mapping[str, str]
+
+
+def render_page(**content: Any) -> str:
+    """Fill page.html; every text is escaped, so that a name with markup in it stays a name."""
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    return template.render(how_to_read=HOW_TO_READ, **content)

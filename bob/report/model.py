@@ -1,0 +1,179 @@
+"""What a report says, as data: boards, their entries, the overall table, coverage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+COSTS = (
+    "params_m",
+    "gmacs",
+    "model_mb",
+    "latency_ms_b1_p50",
+    "latency_ms_b1_p95",
+    "throughput_img_s",
+    "throughput_batch",
+    "infer_peak_mb",
+    "train_peak_mb",
+    "train_img_s",
+    "train_step_batch",
+    "train_s",
+    "wall_s",
+    "device_hours",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One backbone on one board.
+
+    Attributes:
+        backbone: Its name.
+        is_control: Whether it is a baseline, shown without rank.
+        seeds: The seeds that finished.
+        score: Mean over seeds, in [0, 1].
+        low: Lower end of the 95 % interval over test samples; None if nothing gives one.
+        high: Upper end.
+        seed_std: Sample standard deviation over seeds; None for one seed.
+        rank: 1 for the best candidate; None for a control.
+        rank_low: Best rank in the central 95 % of resampled test sets; None without paired outcomes.
+        rank_high: Worst rank there.
+        p_value: Holm-adjusted p-value against the best candidate; None without a paired test.
+        tied: Whether the paired test does not tell it from the best candidate; None without a test.
+        z: z-score; None where there is none.
+        pareto: Whether no candidate scores as high at less latency.
+        costs: Cost columns by name, mean over seeds; absent where not measured.
+        image_size: Side of the input in pixels.
+        flags: What qualifies the number, in words.
+    """
+
+    backbone: str
+    is_control: bool
+    seeds: tuple[int, ...]
+    score: float
+    low: float | None = None
+    high: float | None = None
+    seed_std: float | None = None
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    p_value: float | None = None
+    tied: bool | None = None
+    z: float | None = None
+    pareto: bool = False
+    costs: dict[str, float] = field(default_factory=dict)
+    image_size: int | None = None
+    flags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The ranking of one task, data set and protocol.
+
+    Attributes:
+        task: Its task.
+        dataset: Its data set.
+        protocol: Its protocol.
+        variant: The parameters or budget that tell it from other boards of the same three; empty if alone.
+        metric: The primary metric's name.
+        entries: Candidates by rank, then controls by score.
+        circumstances: What holds for every row ("budget", "precision", "device", ...), as text by name.
+        notes: What a reader must know about the numbers.
+        z_reason: Why there is no z-score; None if there is one.
+        test: The paired test in words, or why there is none.
+        smoke: Whether its data only prove that the software runs.
+        outcomes: (entries, samples), averaged over seeds, in the order of ``entries``; rows of NaN for entries that
+            have none; None without a paired test.
+        single_seed: Whether every entry is one run.
+    """
+
+    task: str
+    dataset: str
+    protocol: str
+    variant: str = ""
+    metric: str
+    entries: tuple[Entry, ...]
+    circumstances: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    z_reason: str | None = None
+    test: str = ""
+    smoke: bool = False
+    outcomes: NDArray[np.float64] | None = None
+    single_seed: bool = True
+
+    @property
+    def name(self) -> str:
+        """The board's title."""
+        return " / ".join(part for part in (self.task, self.dataset, self.protocol, self.variant) if part)
+
+    @property
+    def measured_at(self) -> str:
+        """Resolution, precision, device and threads of the cost figures, in words."""
+        forms = {
+            "profile input, px": "{} px",
+            "profile precision": "{}",
+            "profile device": "{}",
+            "profile threads": "{} threads",
+        }
+        said = [form.format(self.circumstances[name]) for name, form in forms.items() if name in self.circumstances]
+        return ", ".join(said) or "circumstances not recorded"
+
+    @property
+    def candidates(self) -> tuple[Entry, ...]:
+        """The entries that have a rank."""
+        return tuple(entry for entry in self.entries if not entry.is_control)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverallEntry:
+    """One candidate over all boards.
+
+    Attributes:
+        backbone: Its name.
+        boards: On how many boards it has every seed.
+        of: How many boards there are.
+        mean_z: Mean z-score over all boards; None unless it has them all and each has z-scores.
+        mean_rank: Mean rank among the candidates that have all boards; None unless it is one of them.
+    """
+
+    backbone: str
+    boards: int
+    of: int
+    mean_z: float | None
+    mean_rank: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One reason why jobs have no score.
+
+    Attributes:
+        status: Their status.
+        what: The error in one line.
+        action: What to do about it.
+        jobs: How many jobs.
+        backbones: Their backbones, sorted.
+    """
+
+    status: str
+    what: str
+    action: str
+    jobs: int
+    backbones: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of what was asked for is there.
+
+    Attributes:
+        counts: Jobs by status; "not run" are planned ones without a row.
+        reasons: Why jobs have no score, the most frequent first.
+        damaged: Files of the store that were set aside, with their reasons.
+    """
+
+    counts: dict[str, int]
+    reasons: tuple[Reason, ...] = ()
+    damaged: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,149 @@
+"""Ranks, z-scores, intervals and paired tests: arrays in, numbers out.
+
+Outcome matrices are (backbones, test samples): one row per backbone, its columns the same samples in the same order,
+so that every comparison is paired. A row's mean is the backbone's score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+Floats = NDArray[np.float64]
+
+ALPHA = 0.05
+MIN_REFERENCE = 5
+RESAMPLES = 5000
+_CHUNK_CELLS = 4_000_000
+
+
+def ranks(scores: Floats) -> NDArray[np.int64]:
+    """Return the rank of each score, 1 for the highest; equal scores share the best of their ranks."""
+    return stats.rankdata(-np.asarray(scores, dtype=float), method="min").astype(np.int64)
+
+
+def z_scores(scores: Floats, reference: NDArray[np.bool_]) -> Floats:
+    """Return ``(score - mean) / std`` with mean and population std taken over the reference only.
+
+    Raises:
+        ValueError: The reference has fewer than two scores, or they are all equal.
+    """
+    scores = np.asarray(scores, dtype=float)
+    chosen = scores[np.asarray(reference, dtype=bool)]
+    if chosen.size < 2 or float(np.ptp(chosen)) == 0.0:
+        raise ValueError(f"a z-score needs two different reference scores, not {chosen.tolist()}")
+    return (scores - chosen.mean()) / chosen.std()
+
+
+def mcnemar_exact(first: Floats, second: Floats) -> float:
+    """Return the two-sided p-value of the exact McNemar test on paired 0/1 outcomes (Fagerland et al. 2013, eq. 2).
+
+    Raises:
+        ValueError: The outcomes differ in shape or are not all 0 or 1.
+    """
+    first, second = np.asarray(first), np.asarray(second)
+    if first.shape != second.shape or not (_is_binary(first) and _is_binary(second)):
+        raise ValueError("McNemar's test needs two arrays of 0/1 outcomes of the same samples")
+    only_first = int(np.sum((first == 1) & (second == 0)))
+    only_second = int(np.sum((first == 0) & (second == 1)))
+    if only_first + only_second == 0:
+        return 1.0
+    return float(stats.binomtest(only_first, only_first + only_second, 0.5).pvalue)
+
+
+def resampled_means(outcomes: Floats, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+    """Return bootstrap means, (resamples, backbones): every backbone is scored on the same resampled test samples."""
+    matrix = np.atleast_2d(np.asarray(outcomes, dtype=float))
+    return np.concatenate([counts @ matrix.T for counts in _resampled_counts(matrix.shape[1], seed, resamples)])
+
+
+def _resampled_counts(samples: int, seed: int, resamples: int) -> Iterator[Floats]:
+    """Yield blocks of weights, (block, samples), that sum to one: how often each sample is drawn, over ``samples``."""
+    generator = np.random.default_rng(seed)
+    block = max(1, _CHUNK_CELLS // max(samples, 1))
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        drawn = generator.integers(0, samples, size=(size, samples))
+        drawn += np.arange(size)[:, None] * samples
+        yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples) / samples
+
+
+def bootstrap_p_values(outcomes: Floats, best: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+    """Return for each backbone the two-sided p-value of "it scores as the best one does", by a paired bootstrap.
+
+    The differences per sample are resampled around their mean, which is what the null hypothesis says
+    (Efron and Tibshirani 1993, ch. 16); the observed sample counts as one resample, so no p-value is zero.
+    """
+    matrix = np.asarray(outcomes, dtype=float)
+    differences = matrix - matrix[best]
+    observed = differences.mean(axis=1)
+    moved = resampled_means(differences, seed=seed, resamples=resamples) - observed
+    extreme = np.abs(moved) >= np.abs(observed) - 1e-12
+    return (extreme.sum(axis=0) + 1) / (resamples + 1)
+
+
+def holm(p_values: Floats) -> Floats:
+    """Return p-values adjusted for their number by Holm's step-down method (Holm 1979)."""
+    values = np.asarray(p_values, dtype=float)
+    order = np.argsort(values, kind="stable")
+    stepped = np.maximum.accumulate(values[order] * np.arange(values.size, 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted
+
+
+def compare_to_best(outcomes: Floats, *, best: int | None = None, single_seed: bool, seed: int = 0) -> Floats:
+    """Return Holm-adjusted p-values of each backbone against the best one (1 for the best itself).
+
+    Args:
+        outcomes: (backbones, samples), averaged over seeds.
+        best: Row of the best; by default the one of the highest mean.
+        single_seed: Whether each row is one run; 0/1 outcomes of single runs take McNemar's exact test, all else
+            the paired bootstrap.
+        seed: Of the bootstrap.
+    """
+    matrix = np.asarray(outcomes, dtype=float)
+    best = int(np.argmax(matrix.mean(axis=1))) if best is None else best
+    others = [row for row in range(len(matrix)) if row != best]
+    adjusted = np.ones(len(matrix))
+    if not others:
+        return adjusted
+    if single_seed and _is_binary(matrix):
+        raw = np.array([mcnemar_exact(matrix[row], matrix[best]) for row in others])
+    else:
+        raw = bootstrap_p_values(matrix, best, seed=seed)[others]
+    adjusted[others] = holm(raw)
+    return adjusted
+
+
+def rank_intervals(means: Floats, *, level: float = 0.95) -> NDArray[np.int64]:
+    """Return (backbones, 2): the central interval of each backbone's rank over the resampled means."""
+    drawn = stats.rankdata(-means, method="min", axis=1)
+    tail = (1 - level) / 2
+    low = np.quantile(drawn, tail, axis=0, method="inverted_cdf")
+    high = np.quantile(drawn, 1 - tail, axis=0, method="inverted_cdf")
+    return np.stack([low, high], axis=1).astype(np.int64)
+
+
+def score_intervals(means: Floats, *, level: float = 0.95) -> Floats:
+    """Return (backbones, 2): the percentile interval of each backbone's resampled means."""
+    tail = (1 - level) / 2
+    return np.quantile(means, [tail, 1 - tail], axis=0).T
+
+
+def pareto_front(scores: Floats, costs: Floats) -> NDArray[np.bool_]:
+    """Return which backbones no other beats: none scores at least as high at no more cost, one of the two strictly.
+
+    A backbone whose cost is not known (NaN) is not on the front.
+    """
+    scores, costs = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
+    no_worse = (scores[None, :] >= scores[:, None]) & (costs[None, :] <= costs[:, None])
+    better = (scores[None, :] > scores[:, None]) | (costs[None, :] < costs[:, None])
+    return ~np.any(no_worse & better, axis=1) & np.isfinite(costs)
+
+
+def _is_binary(values: NDArray[np.generic]) -> bool:
+    return bool(np.all((values == 0) | (values == 1)))

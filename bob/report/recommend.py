@@ -1,0 +1,113 @@
+"""Which backbone to take under limits of latency and memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bob.report.model import Board, Entry
+from bob.report.ranking import ALPHA, compare_to_best, pareto_front
+
+LATENCY = "latency_ms_b1_p50"
+MEMORY = "infer_peak_mb"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recommendation:
+    """An answer for one board.
+
+    Attributes:
+        best: The candidate of the highest score within the limits; None if none is.
+        tied: Candidates within the limits that a paired test does not tell from it.
+        fastest: The one of the least latency among the best and the tied; None if no latency is known.
+        front: Candidates within the limits that no other beats in both score and latency, fastest first.
+        left_out: Candidates beyond a limit, or without the figure it needs.
+        text: The answer in words.
+    """
+
+    best: str | None
+    tied: tuple[str, ...]
+    fastest: str | None
+    front: tuple[str, ...]
+    left_out: tuple[str, ...]
+    text: str
+
+
+def recommend(
+    board: Board, *, max_latency_ms: float | None = None, max_memory_mb: float | None = None
+) -> Recommendation:
+    """Return the best candidates of a board within the limits.
+
+    Args:
+        board: The board; controls are never recommended.
+        max_latency_ms: Most median latency at batch 1, in ms.
+        max_memory_mb: Most peak memory of inference, in MB.
+    """
+    limits = {LATENCY: max_latency_ms, MEMORY: max_memory_mb}
+    within = [e for e in board.candidates if all(_fits(e, name, limit) for name, limit in limits.items())]
+    left_out = tuple(entry.backbone for entry in board.candidates if entry not in within)
+    if not within:
+        text = f"No candidate is {_limits_text(limits)}." if board.candidates else "No candidate has a score."
+        return Recommendation(best=None, tied=(), fastest=None, front=(), left_out=left_out, text=text)
+    best = max(within, key=lambda entry: entry.score)
+    tied = _tied_with(board, within, best)
+    timed = [entry for entry in (best, *tied) if LATENCY in entry.costs]
+    fastest = min(timed, key=lambda entry: entry.costs[LATENCY]) if timed else None
+    return Recommendation(
+        best=best.backbone,
+        tied=tuple(entry.backbone for entry in tied),
+        fastest=None if fastest is None else fastest.backbone,
+        front=_front(within),
+        left_out=left_out,
+        text=_text(board, best, tied, fastest, limits),
+    )
+
+
+def _fits(entry: Entry, name: str, limit: float | None) -> bool:
+    return limit is None or entry.costs.get(name, math.inf) <= limit
+
+
+def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry]:
+    if board.outcomes is None:
+        return []
+    chosen = [entry for entry in within if not np.isnan(board.outcomes[board.entries.index(entry)]).any()]
+    if best not in chosen or len(chosen) < 2:
+        return []
+    matrix = board.outcomes[[board.entries.index(entry) for entry in chosen]]
+    p_values = compare_to_best(matrix, best=chosen.index(best), single_seed=board.single_seed)
+    return [entry for entry, p in zip(chosen, p_values, strict=True) if entry is not best and p >= ALPHA]
+
+
+def _front(within: list[Entry]) -> tuple[str, ...]:
+    scores = np.array([entry.score for entry in within])
+    costs = np.array([entry.costs.get(LATENCY, math.nan) for entry in within])
+    chosen = [entry for entry, on in zip(within, pareto_front(scores, costs), strict=True) if on]
+    return tuple(entry.backbone for entry in sorted(chosen, key=lambda entry: entry.costs[LATENCY]))
+
+
+def _limits_text(limits: dict[str, float | None]) -> str:
+    said = []
+    if limits[LATENCY] is not None:
+        said.append(f"within {limits[LATENCY]:g} ms at batch 1")
+    if limits[MEMORY] is not None:
+        said.append(f"within {limits[MEMORY]:g} MB at inference")
+    return " and ".join(said)
+
+
+def _text(board: Board, best: Entry, tied: list[Entry], fastest: Entry | None, limits: dict[str, float | None]) -> str:
+    scope = _limits_text(limits)
+    text = f"{scope[:1].upper()}{scope[1:]}, the" if scope else "The"
+    text += f" highest score is {best.backbone}'s: {board.metric} {best.score:.3f}"
+    text += f" [{best.low:.3f}, {best.high:.3f}]." if best.low is not None and best.high is not None else "."
+    if board.outcomes is None or "no paired test" in board.test:
+        text += " There is no paired test, so a small lead may be chance."
+    elif tied:
+        text += f" The test does not tell it from {', '.join(entry.backbone for entry in tied)}."
+    else:
+        text += " Every other candidate here scores significantly lower."
+    if fastest is not None and tied:
+        text += f" Of these the fastest is {fastest.backbone}, {fastest.costs[LATENCY]:.3g} ms at batch 1"
+        text += f" ({board.measured_at})."
+    return text

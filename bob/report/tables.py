@@ -1,0 +1,234 @@
+"""The tables of a report, as text cells with sort values: the terminal, Markdown and HTML render these same tables."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from bob.report.model import Board, Coverage, Entry, OverallEntry
+
+NONE = "–"
+TIED = "≈"
+
+
+@dataclass(frozen=True)
+class Head:
+    """A column's head.
+
+    Attributes:
+        title: What stands above it.
+        help: What it means, for a tooltip or a legend.
+        numeric: Whether it is aligned to the right.
+        wide_only: Whether a narrow terminal leaves it out.
+    """
+
+    title: str
+    help: str = ""
+    numeric: bool = True
+    wide_only: bool = False
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A cell.
+
+    Attributes:
+        text: What is shown.
+        value: What it is sorted by; None sorts last.
+    """
+
+    text: str
+    value: float | str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        title: Its title.
+        heads: Its columns.
+        rows: Its cells.
+        caption: Sentences below it.
+        muted: Indices of rows that are no candidates.
+    """
+
+    title: str
+    heads: tuple[Head, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: tuple[str, ...] = ()
+    muted: frozenset[int] = frozenset()
+
+
+def number(value: float | None, form: str = ".3f") -> Cell:
+    """Return a number's cell, a dash for None."""
+    return Cell(NONE) if value is None else Cell(format(value, form), value)
+
+
+def significant(value: float | None, digits: int = 3) -> Cell:
+    """Return a cell with so many significant digits and no exponent."""
+    if value is None:
+        return Cell(NONE)
+    if value == 0 or abs(value) >= 10 ** (digits - 1):
+        return Cell(f"{value:.0f}", value)
+    return Cell(f"{float(f'{value:.{digits}g}'):g}", value)
+
+
+Columns = Sequence[tuple[Head, Callable[[Entry], Cell]]]
+
+
+def score_table(board: Board) -> Table:
+    """Return the ranking of a board."""
+    letters = _flag_letters(board)
+    columns: list[tuple[Head, Callable[[Entry], Cell]]] = [
+        (Head("rank", "1 is the best; controls have none"), _rank),
+        (Head("backbone", numeric=False), _name),
+        (Head(board.metric, "mean over seeds, higher is better"), lambda e: number(e.score)),
+        (Head("95 % interval", "test samples resampled"), lambda e: Cell(_interval(e), e.low)),
+    ]
+    if any(entry.seed_std is not None for entry in board.entries):
+        columns.append((Head("seed std", "standard deviation over seeds"), lambda e: number(e.seed_std)))
+    if board.z_reason is None:
+        columns.append((Head("z", "score against the suite's reference set"), lambda e: number(e.z, "+.2f")))
+    if any(entry.rank_low is not None for entry in board.entries):
+        columns.append((Head("ranks", "central 95 % of ranks over resampled test sets"), _rank_range))
+    if any(entry.tied is not None for entry in board.entries):
+        columns.append((Head("tie", f"{TIED}: the test does not tell it from the best", numeric=False), _tie))
+        columns.append((Head("p", "Holm-adjusted, against the best", wide_only=True), _p_value))
+    if letters:
+        columns.append((Head("notes", "explained below", numeric=False), lambda e: Cell(_letters(e, letters))))
+    return _table(board, board.name, columns, _score_caption(board, letters))
+
+
+def cost_table(board: Board) -> Table | None:
+    """Return what the board's backbones cost; None if nothing was measured."""
+    if not any(entry.costs for entry in board.entries):
+        return None
+    columns: list[tuple[Head, Callable[[Entry], Cell]]] = [
+        (Head("backbone", numeric=False), _name),
+        (Head("M par.", "parameters, millions"), lambda e: significant(e.costs.get("params_m"))),
+        (Head("GMACs", "one picture, forward"), lambda e: significant(e.costs.get("gmacs"))),
+        (Head("ms p50", "latency at batch 1"), lambda e: significant(e.costs.get("latency_ms_b1_p50"))),
+        (Head("ms p95", "latency at batch 1", wide_only=True), lambda e: significant(e.costs.get("latency_ms_b1_p95"))),
+        (Head("img/s @b", "throughput, forward"), lambda e: _at_batch(e, "throughput_img_s", "throughput_batch")),
+        (Head("MB inf.", "peak memory at that batch"), lambda e: significant(e.costs.get("infer_peak_mb"))),
+        (
+            Head("train img/s @b", "training pictures a second", wide_only=True),
+            lambda e: _at_batch(e, "train_img_s", "train_step_batch"),
+        ),
+        (Head("MB train", "peak memory"), lambda e: significant(e.costs.get("train_peak_mb"))),
+        (Head("px", "input side", wide_only=True), lambda e: number(e.image_size, ".0f")),
+        (Head("hours/run", "device hours", wide_only=True), lambda e: significant(e.costs.get("device_hours"))),
+        (Head("front", "no candidate is as good and faster", numeric=False), lambda e: Cell("*" if e.pareto else "")),
+    ]
+    caption = (
+        f"Measured at {board.measured_at}; ms: batch 1; img/s and MB inf.: at the batch after @. "
+        "Front *: no candidate scores as high at less latency.",
+    )
+    return _table(board, f"{board.name}: cost", columns, caption)
+
+
+def overall_table(entries: Sequence[OverallEntry]) -> Table:
+    """Return the means over all boards."""
+    heads = (
+        Head("backbone", numeric=False),
+        Head("mean z", "over all boards"),
+        Head("mean rank", "over all boards, among the backbones that have them all"),
+        Head("boards", "with every seed, of all"),
+    )
+    rows = tuple(
+        (
+            Cell(entry.backbone, entry.backbone),
+            number(entry.mean_z, "+.2f"),
+            number(entry.mean_rank, ".2f"),
+            Cell(f"{entry.boards}/{entry.of}", entry.boards),
+        )
+        for entry in entries
+    )
+    caption = ("Means stand only beside backbones that have every board, so that all of them average the same boards.",)
+    return Table("Overall", heads, rows, caption)
+
+
+def coverage_table(coverage: Coverage) -> Table | None:
+    """Return why jobs have no score and what to do; None if all have one."""
+    if not coverage.reasons:
+        return None
+    heads = tuple(
+        Head(title, numeric=title == "jobs") for title in ("status", "jobs", "why", "what to do", "backbones")
+    )
+    rows = tuple(
+        (
+            Cell(reason.status, reason.status),
+            Cell(str(reason.jobs), reason.jobs),
+            Cell(reason.what, reason.what),
+            Cell(reason.action, reason.action),
+            Cell(", ".join(reason.backbones), len(reason.backbones)),
+        )
+        for reason in coverage.reasons
+    )
+    return Table("Jobs without a score", heads, rows)
+
+
+def _table(board: Board, title: str, columns: Columns, caption: tuple[str, ...]) -> Table:
+    rows = tuple(tuple(make(entry) for _, make in columns) for entry in board.entries)
+    muted = frozenset(row for row, entry in enumerate(board.entries) if entry.is_control)
+    return Table(title, tuple(head for head, _ in columns), rows, caption, muted)
+
+
+def _rank(entry: Entry) -> Cell:
+    return Cell(NONE) if entry.rank is None else Cell(str(entry.rank), entry.rank)
+
+
+def _name(entry: Entry) -> Cell:
+    return Cell(entry.backbone, entry.backbone)
+
+
+def _interval(entry: Entry) -> str:
+    return NONE if entry.low is None or entry.high is None else f"{entry.low:.3f}-{entry.high:.3f}"
+
+
+def _rank_range(entry: Entry) -> Cell:
+    if entry.rank_low is None or entry.rank_high is None:
+        return Cell(NONE)
+    one = entry.rank_low == entry.rank_high
+    return Cell(str(entry.rank_low) if one else f"{entry.rank_low}-{entry.rank_high}", entry.rank_low)
+
+
+def _tie(entry: Entry) -> Cell:
+    if entry.tied is None:
+        return Cell("" if entry.is_control else "?")
+    return Cell(TIED if entry.tied and entry.rank != 1 else "")
+
+
+def _p_value(entry: Entry) -> Cell:
+    return Cell(NONE) if entry.p_value is None or entry.rank == 1 else number(entry.p_value, ".2g")
+
+
+def _at_batch(entry: Entry, rate: str, batch: str) -> Cell:
+    cell = significant(entry.costs.get(rate))
+    if cell.value is None:
+        return cell
+    at = entry.costs.get(batch)
+    return Cell(f"{cell.text} @{'?' if at is None else format(at, 'g')}", cell.value)
+
+
+def _flag_letters(board: Board) -> dict[str, str]:
+    flags = dict.fromkeys(flag for entry in board.entries for flag in entry.flags)
+    names = [*string.ascii_lowercase, *(f"{a}{b}" for a in string.ascii_lowercase for b in string.ascii_lowercase)]
+    return dict(zip(flags, names, strict=False))
+
+
+def _letters(entry: Entry, letters: dict[str, str]) -> str:
+    return ",".join(letters[flag] for flag in entry.flags)
+
+
+def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
+    said = [f"{letter}: {flag}." for flag, letter in letters.items()]
+    if any(entry.is_control for entry in board.entries):
+        said.append(f"Rank {NONE}: a control, a baseline outside every rank and mean.")
+    said.append(f"Ties: {board.test}.")
+    if board.z_reason is not None:
+        said.append(f"No z-score: {board.z_reason}.")
+    said += [f"{note[:1].upper()}{note[1:]}." for note in board.notes]
+    return tuple(said)

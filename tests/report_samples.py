@@ -1,0 +1,98 @@
+"""Rows and outcomes as a small suite would leave them, for the tests of the store and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from bob.files import digest
+
+# name, parameters in M, latency in ms, share of right answers, all invented
+BACKBONES = (
+    ("convnext_tiny.in12k_ft_in1k", 28.6, 41.0, 0.90),
+    ("swinv2_tiny_window8_256.ms_in1k", 28.3, 66.0, 0.885),
+    ("vit_small_patch14_dinov2.lvd142m", 22.1, 38.0, 0.88),
+    ("vit_small_patch16_224.dino", 21.7, 24.0, 0.86),
+    ("resnet50.a1_in1k", 23.5, 29.0, 0.84),
+    ("tf_efficientnet_lite0.in1k", 3.4, 7.9, 0.80),
+    ("mobilenetv3_small_100.lamb_in1k", 1.5, 4.1, 0.72),
+    ("tf_efficientnet_lite0.random", 3.4, 7.9, 0.28),
+)
+REFERENCE = [name for name, *_ in BACKBONES if not name.endswith(".random")]
+
+
+def sample_row(backbone: str, *, protocol: str = "linear", seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return an ``ok`` row of a classification job."""
+    name, params_m, latency, share = next(entry for entry in BACKBONES if entry[0] == backbone)
+    row = {
+        "suite": "sample",
+        "backbone": name,
+        "arch": name.partition(".")[0],
+        "is_control": name.endswith(".random"),
+        "task": "classification",
+        "task_version": 1,
+        "dataset": "clothing",
+        "dataset_fingerprint": "f00d",
+        "protocol": protocol,
+        "protocol_params": '{"folds": 1}',
+        "seed": seed,
+        "budget": "train=400 trials=3",
+        "resolution": "fixed",
+        "image_size": 126 if "patch14" in name else 128,
+        "requested_precision": "fp32",
+        "precision": "fp32",
+        "status": "ok",
+        "metric": "top1",
+        "score": share,
+        "score_low": share - 0.04,
+        "score_high": share + 0.03,
+        "params_m": params_m,
+        "gmacs": params_m / 5,
+        "latency_ms_b1_p50": latency,
+        "latency_ms_b1_p95": latency * 1.2,
+        "throughput_img_s": 1800 / latency,
+        "throughput_batch": 16,
+        "infer_peak_mb": 300 + 10 * params_m,
+        "train_peak_mb": 900 + 30 * params_m,
+        "train_img_s": 600 / latency,
+        "train_step_batch": 32,
+        "device_hours": 0.02,
+        "device": "2-core CPU",
+        "hardware_class": "cpu-2",
+        "profile_device": "2-core CPU",
+        "profile_threads": 2,
+        "profile_precision": "fp32",
+        "profile_image_size": 128,
+        "finished_at": "2026-01-02T03:04:05+00:00",
+        "bob_version": "0.1.0",
+        "torch_version": "2.9.0",
+        "timm_version": "1.0.22",
+        **changes,
+    }
+    row.setdefault("cell", digest([backbone, row["dataset"], protocol, seed, row["budget"]]))
+    row.setdefault("job_id", digest([row["cell"], row["dataset_fingerprint"], row.get("weights_sha256", "w")]))
+    return row
+
+
+def sample_outcomes(share: float, *, samples: int = 372, seed: int = 0) -> dict[str, np.ndarray]:
+    """Return 0/1 outcomes whose mean is the nearest possible to ``share``; harder samples fail first, with noise."""
+    generator = np.random.default_rng([seed, round(share * 1e6)])
+    ease = np.random.default_rng(1).random(samples) + generator.normal(0, 0.25, samples)
+    outcome = np.zeros(samples)
+    outcome[np.argsort(-ease)[: round(share * samples)]] = 1.0
+    return {"sample_id": np.array([f"test/{i:05d}.jpg" for i in range(samples)]), "outcome": outcome}
+
+
+def sample_results(
+    *, protocols: tuple[str, ...] = ("linear",), seeds: int = 1, **changes: Any
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Yield a row and its outcomes for every backbone, protocol and seed."""
+    for protocol in protocols:
+        for backbone, _, _, share in BACKBONES:
+            for seed in range(seeds):
+                outcomes = sample_outcomes(share - 0.03 * protocols.index(protocol), seed=seed)
+                score = float(outcomes["outcome"].mean())
+                row = sample_row(backbone, protocol=protocol, seed=seed, score=score, **changes)
+                yield {**row, "score_low": score - 0.035, "score_high": score + 0.03}, outcomes
