@@ -43,7 +43,7 @@ def build_backbone(
         ConfigError: The architecture cannot be built for this size.
     """
     with _seeded(seed):
-        module = _module(backbone, weights_path, image_size)
+        module: Any = _module(backbone, weights_path, image_size)
         if hasattr(module, "reset_classifier"):
             module.reset_classifier(0)
         return BackboneModel(module, image_size=image_size, num_classes=num_classes).eval()

@@ -129,7 +129,7 @@ def prepare(model: BackboneModel, device: str) -> BackboneModel:
     """
     model.to(device)
     if sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1:
-        model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.to(memory_format=torch.channels_last)
         model.memory_format = torch.channels_last
     return model
 

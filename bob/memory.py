@@ -1,0 +1,72 @@
+"""Peak memory of a piece of work on a device."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bob.errors import BobError
+
+MB = 1e6
+CLEAR_REFS = Path("/proc/self/clear_refs")
+STATUS = Path("/proc/self/status")
+RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
+
+
+def peak_rise_mb(work: Callable[[], Any], device: str) -> float:
+    """Run work and return by how much memory rose at its peak above what was in use before, in MB (1e6 bytes).
+
+    On a GPU: torch's allocated bytes. On a CPU: the peak resident set of this process (``VmHWM``), reset through
+    ``/proc/self/clear_refs`` after free memory was given back to the system, so that memory kept by the allocator
+    from earlier work does not hide the rise. Whatever other threads of the process allocate meanwhile counts too.
+
+    Raises:
+        BobError: The system has no such counters (it is not Linux, or the container hides them).
+    """
+    gc.collect()
+    if device.startswith("cuda"):
+        return _cuda_rise_mb(work, device)
+    _give_back_free_memory()
+    try:
+        CLEAR_REFS.write_text(RESET_PEAK)
+    except OSError as error:
+        raise BobError(f"peak memory cannot be measured here: {CLEAR_REFS} cannot be written ({error}).") from error
+    before = status_kb("VmRSS")
+    work()
+    return max(0.0, (status_kb("VmHWM") - before) * 1024 / MB)
+
+
+def _cuda_rise_mb(work: Callable[[], Any], device: str) -> float:
+    import torch
+
+    torch.cuda.synchronize(device)
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    work()
+    torch.cuda.synchronize(device)
+    return (torch.cuda.max_memory_allocated(device) - before) / MB
+
+
+def status_kb(name: str) -> int:
+    """Return a field of ``/proc/self/status`` that is given in kB.
+
+    Raises:
+        BobError: There is no such field.
+    """
+    found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
+    if found is None:
+        raise BobError(f"peak memory cannot be measured here: {STATUS} has no {name}.")
+    return int(found[1])
+
+
+def _give_back_free_memory() -> None:
+    """Return glibc's free memory to the system; another C library keeps its own and the rise reads a little low."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
