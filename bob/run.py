@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bob.backbones import catalogue
+from bob.backbones.spec import Backbone
 from bob.context import Context
+from bob.data.spec import DatasetSpec
 from bob.errors import (
     BobError,
     DataMissingError,
@@ -46,7 +49,8 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     row = base_row(job, context)
     row |= {"status": "ok", "started_at": started, "finished_at": now()}
     row |= {"score": result.score, "score_low": result.score_low, "score_high": result.score_high}
-    row |= {**result.metrics, **result.cost, **result.notes, **_profile(job, context)}
+    # What the job measured on its own training is closer to the truth than the profile's single step.
+    row |= {**_profile(job, context), **result.metrics, **result.cost, **result.notes}
     row |= {"wall_s": wall_s, "device_hours": wall_s / 3600}
     row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
     _check_score(row)
@@ -61,22 +65,25 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
     backbone = catalogue.find(job.backbone)
     task = TASKS.get(job.task)
     spec = job.dataset_spec
-    overlap = spec is not None and any(name in backbone.pretrain_data for name in spec.overlaps)
     return {
-        **{"job_id": job.id, "cell": job.cell, "attempt": context.attempt, "suite": job.suite},
+        **{"job_id": job.id, "cell": job.cell, "suite": job.suite},
         **{"backbone": backbone.name, "arch": backbone.arch, "family": backbone.family},
         **{"pretrain_method": backbone.pretrain_method, "pretrain_data": backbone.pretrain_data},
         **{"is_control": backbone.is_control, "weights_sha256": job.weights_sha256},
         **{"weights_source": job.weights_source, "params_m": backbone.params_m},
         **{"task": job.task, "task_version": job.task_version, "metric": task.metric},
-        **{"dataset": job.dataset, "dataset_revision": job.dataset_fingerprint},
+        **{"dataset": job.dataset, "dataset_fingerprint": job.dataset_fingerprint},
         **{"dataset_license": spec.license if spec else None, "smoke": bool(spec and spec.smoke)},
-        **{"data_overlap": overlap, "protocol": job.protocol, "protocol_params": canonical_json(dict(job.params))},
+        **{
+            "data_overlap": _overlap(backbone, spec),
+            "protocol": job.protocol,
+            "protocol_params": canonical_json(dict(job.params)),
+        },
         **{"seed": job.seed, "budget": job.budget.label(), "resolution": job.resolution},
         **{"image_size": job.input.image_size, "interpolation": job.input.interpolation},
         **{"crop_pct": job.input.crop_pct, "requested_precision": job.precision, "device": context.device},
         **{"hardware_class": job.hardware or None, "threads": context.threads, "started_at": now()},
-        **{"log_path": str(context.log_path) if context.log_path else None, **provenance()},
+        **{"log_path": _log_path(context), **provenance()},
     }
 
 
@@ -113,6 +120,17 @@ def _profile(job: Job, context: Context) -> Mapping[str, Any]:
             folder = load_reference("bob.tasks.artifacts:make")(need, job, context)
             return json.loads((folder / "profile.json").read_text())
     return {}
+
+
+def _overlap(backbone: Backbone, spec: DatasetSpec | None) -> str:
+    """Say which of the backbone's pretraining data contain test pictures; empty if none is known to."""
+    known = spec.overlaps if spec else ()
+    return ", ".join(name for name in known if name in backbone.pretrain_data)
+
+
+def _log_path(context: Context) -> str | None:
+    """Return the log's path relative to the results folder, which may be moved as a whole."""
+    return os.path.relpath(context.log_path, context.results_dir) if context.log_path else None
 
 
 def _check_score(row: Mapping[str, Any]) -> None:

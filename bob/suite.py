@@ -86,7 +86,7 @@ class Suite(_Model):
     backbones: list[NameOrFilter] = Field(min_length=1, description="Names (`arch.tag`, `arch.random`) or filters.")
     exclude: list[str] = Field(default_factory=list, description="Names to leave out of what the filters match.")
     reference: list[str] = Field(
-        default_factory=list, description="Backbones whose mean and deviation the z-scores use; empty: all candidates."
+        default_factory=list, description="Backbones whose mean and deviation the z-scores use; empty: no z-scores."
     )
     datasets: list[str] = Field(min_length=1, description="`scenes`, a folder, `cifar10`, `hf:NAME`, `idx:FOLDER`, ...")
     tasks: list[TaskEntry] = Field(min_length=1)

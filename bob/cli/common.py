@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,12 @@ def settings_from(options: argparse.Namespace) -> Settings:
 
 def print_json(value: Any) -> None:
     """Print one JSON document on stdout."""
-    json.dump(value, sys.stdout, indent=1, default=str)
+    json.dump(value, sys.stdout, indent=1, default=_plain)
     sys.stdout.write("\n")
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else str(value)
 
 
 def suite_files() -> dict[str, Path]:

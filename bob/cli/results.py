@@ -15,18 +15,20 @@ from bob.store import ResultStore
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bob.report.build import Report
+
 
 def status(options: argparse.Namespace) -> int:
     """Count jobs by status: of a suite (its missing ones too), or of everything in the store."""
     from rich.console import Console
 
     settings = settings_from(options)
-    statuses = ResultStore(settings.results_dir).statuses()
+    store = ResultStore(settings.results_dir)
+    statuses, damaged = store.statuses(), store.damaged()
     expanded = _plan_of(options, settings)
     if expanded is not None:
         statuses = {job.id: statuses.get(job.id, "missing") for job in expanded.jobs}
     counts = Counter(statuses.values())
-    damaged = [str(path) for path in ResultStore(settings.results_dir).damaged()]
     if options.json:
         print_json({"counts": counts, "jobs": statuses, "damaged": damaged})
         return 0
@@ -34,7 +36,7 @@ def status(options: argparse.Namespace) -> int:
     text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no jobs yet"
     console.print(f"{len(statuses)} jobs in {settings.results_dir}: {text}.", highlight=False, soft_wrap=True)
     if damaged:
-        console.print(f"[yellow]{len(damaged)} damaged records were set aside:[/] {damaged[0]} ...", soft_wrap=True)
+        console.print(f"[yellow]{len(damaged)} damaged records were set aside:[/] {', '.join(damaged)}", soft_wrap=True)
     return 0
 
 
@@ -75,11 +77,11 @@ def report(options: argparse.Namespace) -> int:
         max_memory_mb=options.max_memory_mb,
     )
     if options.json:
-        print_json(built.as_json())
+        print_json({"title": built.title, "boards": built.boards, "overall": built.means, "coverage": built.coverage})
     return 0
 
 
-def write_report(console: Console, settings: Settings, expanded: Plan | None, *, mix: bool, **choices: Any) -> Any:
+def write_report(console: Console, settings: Settings, expanded: Plan | None, *, mix: bool, **choices: Any) -> Report:
     """Build the report of a plan (or of everything in the store), print its tables, and say where it is."""
     from pathlib import Path
 
@@ -93,7 +95,6 @@ def write_report(console: Console, settings: Settings, expanded: Plan | None, *,
     built = build_report(
         settings.results_dir,
         suite=suite.name if suite else None,
-        title=suite.title if suite else "",
         reference=reference or None,
         expected=expected,
         out_dir=folder,
@@ -101,8 +102,7 @@ def write_report(console: Console, settings: Settings, expanded: Plan | None, *,
         **choices,
     )
     built.print(console)
-    console.print(f"Report: {folder / 'index.html'}", highlight=False, soft_wrap=True)
-    console.print(f"Rows:   {settings.results_dir / 'results.parquet'}", highlight=False, soft_wrap=True)
+    console.print(f"The rows are in {settings.results_dir / 'results.parquet'}", highlight=False, soft_wrap=True)
     return built
 
 
