@@ -67,16 +67,16 @@ class Attempt:
             self.kill_at = time.monotonic() + self.grace_s
             self.worker.terminate()
 
-    def verdict(self, *, server_died: bool) -> Outcome:
+    def verdict(self) -> Outcome:
         """Say how a worker that is gone ended.
 
         Returns:
             A status of a row, or ``stopped`` (for the next run to go on with) or ``lost`` (no fault of the job's);
             with it the wall time, and the score or the error.
         """
-        return {"wall_s": self.wall_s, **self._ending(server_died)}
+        return {"wall_s": self.wall_s, **self._ending()}
 
-    def _ending(self, server_died: bool) -> Outcome:
+    def _ending(self) -> Outcome:
         end = self.worker.end
         if end is not None and end["status"] != "stopped":
             return {key: value for key, value in end.items() if key != "event"}
@@ -87,7 +87,7 @@ class Attempt:
             return {"status": "stopped"}
         if end is not None:
             return _failure("failed", "WorkerDied", "stopped by a SIGTERM that did not come from its runner")
-        if server_died:
+        if self.worker.lost():
             return {"status": "lost"}
         return self._crash()
 

@@ -12,6 +12,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import types
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -28,6 +29,9 @@ from bob.runners import preloading
 log = logging.getLogger(__name__)
 
 SECRET = re.compile(r"^BOB_.*(TOKEN|SECRET|PASSWORD|KEY)", re.IGNORECASE)
+DEATH_S = 5.0
+# What multiprocessing says of a process whose server can no longer tell.
+EXIT_CODE_UNKNOWN = 255
 GIB = 1 << 30
 # glibc keeps freed memory instead of handing every large buffer back to the kernel and faulting it in again.
 ALLOCATOR = {
@@ -61,7 +65,6 @@ class ForkServer:
         self._variables = {**variables, preloading.VARIABLE: json.dumps(order)}
         self._preload = tuple(preload)
         self.pid: int | None = None
-        self.starts = 0
 
     def alive(self) -> bool:
         """Tell whether the server runs."""
@@ -82,19 +85,12 @@ class ForkServer:
             return
         if self.pid is not None:
             log.warning("The server that workers fork from (process %d) died; it is started again.", self.pid)
-        reader, writer = self._context.Pipe(duplex=False)
         try:
-            process = self._start(_report, (writer, self._preload))
-            writer.close()
-            report = reader.recv()
-            process.join()
+            report = self._ask()
         except (EOFError, OSError) as error:
-            raise BobError(
-                f"the server that workers fork from died while it imported {', '.join(self._preload)}.",
-                hint="'bob doctor' shows what is wrong with the installation.",
-            ) from error
-        finally:
-            reader.close()
+            log.warning("The server that workers fork from died while it imported (%s); it is tried once more.", error)
+            self._await_death()
+            report = self._ask_again()
         self._check(report)
 
     def start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
@@ -103,6 +99,7 @@ class ForkServer:
         try:
             return self._start(target, args)
         except (EOFError, OSError):
+            self._await_death()
             self.ensure()
             return self._start(target, args)
 
@@ -110,6 +107,7 @@ class ForkServer:
         """End the server, if it is ours; workers that still run are not touched."""
         if self.pid is not None and self.alive():
             os.kill(self.pid, signal.SIGKILL)
+            self._await_death()
         self.pid = None
 
     def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
@@ -121,7 +119,51 @@ class ForkServer:
             process.start()
         return process
 
+    def _ask(self) -> dict[str, Any]:
+        """Fork a process that says what the server has imported; the server starts for that."""
+        reader, writer = self._context.Pipe(duplex=False)
+        with reader:
+            with writer:
+                process = self._start(_report, (writer, self._preload))
+            report = reader.recv()
+        process.join()
+        return report
+
+    def _ask_again(self) -> dict[str, Any]:
+        try:
+            return self._ask()
+        except (EOFError, OSError) as error:
+            raise BobError(
+                f"the server that workers fork from died while it imported {', '.join(self._preload)}.",
+                hint="'bob doctor' shows what is wrong with the installation.",
+            ) from error
+
+    def lost(self, process: ForkServerProcess, server_pid: int | None) -> bool:
+        """Tell whether a process seems gone only because the server it was forked from died.
+
+        Args:
+            process: One that ``start`` returned and that has ended.
+            server_pid: The server's number at that time.
+        """
+        if process.exitcode != EXIT_CODE_UNKNOWN or server_pid is None:
+            return False
+        if server_pid == self.pid:
+            # The server's pipes close a moment before it counts as dead.
+            self._await_death(timeout_s=1.0)
+        return server_pid != self.pid or not self.alive()
+
+    def _await_death(self, *, timeout_s: float = DEATH_S) -> None:
+        """Wait until a server that was hit is seen to be dead: only then does the library start another."""
+        deadline = time.monotonic() + timeout_s
+        while self.alive() and time.monotonic() < deadline:
+            time.sleep(0.005)
+
     def _check(self, report: dict[str, Any]) -> None:
+        if report["token"] != self._token:
+            log.warning("Another fork server runs in this program: workers import their modules one by one.")
+            return
+        self.pid = report["server_pid"]
+        log.debug("Workers fork from process %d.", self.pid)
         if report["errors"]:
             module, text = next(iter(report["errors"].items()))
             log.error("Importing %s failed:\n%s", module, text)
@@ -129,12 +171,6 @@ class ForkServer:
                 f"module {module!r} cannot be imported: {text.strip().splitlines()[-1]}",
                 hint="'bob doctor' shows what is wrong with the installation.",
             )
-        if report["token"] == self._token:
-            self.pid = report["server_pid"]
-            self.starts += 1
-            log.debug("Workers fork from process %d.", self.pid)
-        else:
-            log.warning("Another fork server runs in this program: workers import their modules one by one.")
 
 
 def _report(writer: Connection, modules: Sequence[str]) -> None:

@@ -204,8 +204,7 @@ class Session:
     def _settle(self, attempt: Attempt) -> None:
         worker, work = attempt.worker, attempt.work
         worker.messages()
-        died = worker.server_pid is not None and (worker.server_pid != self._server.pid or not self._server.alive())
-        outcome = self._once_more_or_failed(work, attempt.verdict(server_died=died))
+        outcome = self._once_more_or_failed(work, attempt.verdict())
         worker.close()
         try:
             if work.need is not None:

@@ -41,7 +41,7 @@ class WorkerProcess:
         finally:
             sender.close()
         os.set_blocking(reader, False)
-        self.server_pid = server.pid
+        self._server, self._server_pid = server, server.pid
         self.pid: int = self._process.pid or 0
         self.started = time.monotonic()
         self.end: dict[str, Any] | None = None
@@ -64,6 +64,10 @@ class WorkerProcess:
     def ended(self) -> bool:
         """Tell whether the process is gone."""
         return self._process.exitcode is not None
+
+    def lost(self) -> bool:
+        """Tell whether nothing is known of its end, because the server it was forked from died."""
+        return self._server.lost(self._process, self._server_pid)
 
     def exit_text(self) -> str:
         """Return how a process that is gone ended, in words, with the last lines of its log."""

@@ -140,7 +140,7 @@ def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
             load_reference(references.make_artifact)(need, job, context)
             return {"status": "ok"}
         row = load_reference(references.execute)(job, context)
-        return {name: row[name] for name in ROW_SUMMARY if row.get(name) is not None}
+        return {"status": "ok", **{name: row[name] for name in ROW_SUMMARY if row.get(name) is not None}}
     except JobStopped as stopped:
         log.warning("The job was %s.", stopped)
         return {"status": "stopped"}
