@@ -121,11 +121,11 @@ def _ranked(entries: Sequence[Entry]) -> list[Entry]:
 def _compared(entries: list[Entry], paired: Paired, single_seed: bool) -> tuple[list[Entry], str]:
     """Add intervals, rank intervals and ties from the paired outcomes."""
     if paired.reason is not None:
-        return entries, f"no paired test: {paired.reason}"
+        return entries, f"No paired test: {paired.reason}"
     names = [entry.backbone for entry in entries if entry.backbone in paired.matrix]
     matrix = np.stack([paired.matrix[name] for name in names])
     if matrix.shape[1] < MIN_PAIRED_SAMPLES:
-        return entries, f"no paired test: {matrix.shape[1]} test sample is too few"
+        return entries, f"No paired test: {matrix.shape[1]} test sample is too few"
     means = resampled_means(matrix)
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
     if not single_seed:
@@ -146,9 +146,9 @@ def _add_ties(
     candidates = [entry.backbone for entry in entries if entry.rank is not None]
     rows = [names.index(name) for name in candidates if name in found]
     if len(rows) < 2:
-        return "no paired test: fewer than two candidates have the outcomes of the same test samples"
+        return "No paired test: fewer than two candidates have the outcomes of the same test samples"
     if candidates[0] not in found:
-        return f"no paired test: the best, {candidates[0]}, has no outcomes on the samples of the others"
+        return f"No paired test: the best, {candidates[0]}, has no outcomes on the samples of the others"
     p_values = compare_to_best(matrix[rows], best=0, single_seed=single_seed)
     for row, p_value in zip(rows, p_values, strict=True):
         found[names[row]] |= {"p_value": float(p_value), "tied": bool(p_value >= ALPHA)}

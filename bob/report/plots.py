@@ -52,7 +52,7 @@ def latency_plot(board: Board) -> bytes | None:
         color, marker = FRONT if entry.pareto else CONTROL if entry.is_control else CANDIDATE
         axes.plot(entry.costs[LATENCY], entry.score, marker, color=color, markersize=6)
     _log_axis(axes, [entry.costs[LATENCY] for entry in entries])
-    axes.set_xlabel(f"latency at batch 1, median, ms ({board.measured_at})", parse_math=False)
+    axes.set_xlabel(f"latency at batch 1, median, ms\n({board.measured_at})", parse_math=False)
     axes.set_ylabel(board.metric, parse_math=False)
     axes.margins(y=0.08)
     _margin_labels(axes, entries)
@@ -83,7 +83,7 @@ def _margin_labels(axes: Axes, entries: Sequence[Entry]) -> None:
     ascending = sorted(entries, key=lambda entry: entry.score)
     places = spread([(entry.score - low) / (high - low) for entry in ascending], gap)
     # Keep the pile inside the axes where it fits.
-    places += max(0.0, -places[0]) if places[0] < 0 else min(0.0, 1 - places[-1])
+    places += max(0.0, -places[0]) if places[0] < 0 else min(0.0, 0.97 - places[-1])
     for entry, place in zip(ascending, places, strict=True):
         axes.annotate(
             _label(entry),

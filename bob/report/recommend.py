@@ -53,15 +53,15 @@ def recommend(
         return Recommendation(best=None, tied=(), fastest=None, front=(), left_out=left_out, text=text)
     best = max(within, key=lambda entry: entry.score)
     tied = _tied_with(board, within, best)
-    timed = [entry for entry in (best, *tied) if LATENCY in entry.costs]
+    timed = [entry for entry in (best, *(tied or ())) if LATENCY in entry.costs]
     fastest = min(timed, key=lambda entry: entry.costs[LATENCY]) if timed else None
     return Recommendation(
         best=best.backbone,
-        tied=tuple(entry.backbone for entry in tied),
+        tied=tuple(entry.backbone for entry in tied or ()),
         fastest=None if fastest is None else fastest.backbone,
         front=_front(within),
         left_out=left_out,
-        text=_text(board, best, tied, fastest, limits),
+        text=_text(board, within, tied, fastest, limits),
     )
 
 
@@ -69,12 +69,13 @@ def _fits(entry: Entry, name: str, limit: float | None) -> bool:
     return limit is None or entry.costs.get(name, math.inf) <= limit
 
 
-def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry]:
+def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:
+    """Return whom the paired test does not tell from the best within the limits; None if there is no such test."""
     if board.outcomes is None:
-        return []
+        return None
     chosen = [entry for entry in within if not np.isnan(board.outcomes[board.entries.index(entry)]).any()]
-    if best not in chosen or len(chosen) < 2:
-        return []
+    if len(chosen) < len(within):
+        return None
     matrix = board.outcomes[[board.entries.index(entry) for entry in chosen]]
     p_values = compare_to_best(matrix, best=chosen.index(best), single_seed=board.single_seed)
     return [entry for entry, p in zip(chosen, p_values, strict=True) if entry is not best and p >= ALPHA]
@@ -96,13 +97,22 @@ def _limits_text(limits: dict[str, float | None]) -> str:
     return " and ".join(said)
 
 
-def _text(board: Board, best: Entry, tied: list[Entry], fastest: Entry | None, limits: dict[str, float | None]) -> str:
+def _text(
+    board: Board,
+    within: list[Entry],
+    tied: list[Entry] | None,
+    fastest: Entry | None,
+    limits: dict[str, float | None],
+) -> str:
+    best = max(within, key=lambda entry: entry.score)
     scope = _limits_text(limits)
     text = f"{scope[:1].upper()}{scope[1:]}, the" if scope else "The"
     text += f" highest score is {best.backbone}'s: {board.metric} {best.score:.3f}"
     text += f" [{best.low:.3f}, {best.high:.3f}]." if best.low is not None and best.high is not None else "."
-    if board.outcomes is None or "no paired test" in board.test:
-        text += " There is no paired test, so a small lead may be chance."
+    if len(within) == 1:
+        text += " It is the only candidate" + (" within the limits." if scope else ".")
+    elif tied is None:
+        text += " There is no paired test of all of them, so a small lead may be chance."
     elif tied:
         text += f" The test does not tell it from {', '.join(entry.backbone for entry in tied)}."
     else:

@@ -82,7 +82,7 @@ def score_table(board: Board) -> Table:
     """Return the ranking of a board."""
     letters = _flag_letters(board)
     columns: list[tuple[Head, Callable[[Entry], Cell]]] = [
-        (Head("rank", "1 is the best; controls have none"), _rank),
+        (Head("rank", f"1 is the best; {TIED}: the test does not tell it from the best; controls have none"), _rank),
         (Head("backbone", numeric=False), _name),
         (Head(board.metric, "mean over seeds, higher is better"), lambda e: number(e.score)),
         (Head("95 % interval", "test samples resampled"), lambda e: Cell(_interval(e), e.low)),
@@ -93,8 +93,7 @@ def score_table(board: Board) -> Table:
         columns.append((Head("z", "score against the suite's reference set"), lambda e: number(e.z, "+.2f")))
     if any(entry.rank_low is not None for entry in board.entries):
         columns.append((Head("ranks", "central 95 % of ranks over resampled test sets"), _rank_range))
-    if any(entry.tied is not None for entry in board.entries):
-        columns.append((Head("tie", f"{TIED}: the test does not tell it from the best", numeric=False), _tie))
+    if _has_test(board):
         columns.append((Head("p", "Holm-adjusted, against the best", wide_only=True), _p_value))
     if letters:
         columns.append((Head("notes", "explained below", numeric=False), lambda e: Cell(_letters(e, letters))))
@@ -117,7 +116,7 @@ def cost_table(board: Board) -> Table | None:
             Head("train img/s @b", "training pictures a second", wide_only=True),
             lambda e: _at_batch(e, "train_img_s", "train_step_batch"),
         ),
-        (Head("MB train", "peak memory"), lambda e: significant(e.costs.get("train_peak_mb"))),
+        (Head("MB train", "peak memory", wide_only=True), lambda e: significant(e.costs.get("train_peak_mb"))),
         (Head("px", "input side", wide_only=True), lambda e: number(e.image_size, ".0f")),
         (Head("hours/run", "device hours", wide_only=True), lambda e: significant(e.costs.get("device_hours"))),
         (Head("front", "no candidate is as good and faster", numeric=False), lambda e: Cell("*" if e.pareto else "")),
@@ -177,7 +176,9 @@ def _table(board: Board, title: str, columns: Columns, caption: tuple[str, ...])
 
 
 def _rank(entry: Entry) -> Cell:
-    return Cell(NONE) if entry.rank is None else Cell(str(entry.rank), entry.rank)
+    if entry.rank is None:
+        return Cell(NONE)
+    return Cell(f"{TIED if entry.tied and entry.rank != 1 else ''}{entry.rank}", entry.rank)
 
 
 def _name(entry: Entry) -> Cell:
@@ -195,12 +196,6 @@ def _rank_range(entry: Entry) -> Cell:
     return Cell(str(entry.rank_low) if one else f"{entry.rank_low}-{entry.rank_high}", entry.rank_low)
 
 
-def _tie(entry: Entry) -> Cell:
-    if entry.tied is None:
-        return Cell("" if entry.is_control else "?")
-    return Cell(TIED if entry.tied and entry.rank != 1 else "")
-
-
 def _p_value(entry: Entry) -> Cell:
     return Cell(NONE) if entry.p_value is None or entry.rank == 1 else number(entry.p_value, ".2g")
 
@@ -211,6 +206,10 @@ def _at_batch(entry: Entry, rate: str, batch: str) -> Cell:
         return cell
     at = entry.costs.get(batch)
     return Cell(f"{cell.text} @{'?' if at is None else format(at, 'g')}", cell.value)
+
+
+def _has_test(board: Board) -> bool:
+    return any(entry.tied is not None for entry in board.entries)
 
 
 def _flag_letters(board: Board) -> dict[str, str]:
@@ -227,7 +226,7 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     said = [f"{letter}: {flag}." for flag, letter in letters.items()]
     if any(entry.is_control for entry in board.entries):
         said.append(f"Rank {NONE}: a control, a baseline outside every rank and mean.")
-    said.append(f"Ties: {board.test}.")
+    said.append(f"Rank {TIED}: not told from the best by the {board.test}." if _has_test(board) else f"{board.test}.")
     if board.z_reason is not None:
         said.append(f"No z-score: {board.z_reason}.")
     said += [f"{note[:1].upper()}{note[1:]}." for note in board.notes]

@@ -124,31 +124,30 @@ class ResultStore:
             if not force:
                 self._fold_if_due()
                 return self.layout.table
-            try:
-                with holding(self.layout.fold_lease, timeout_s=FOLD_WAIT_S) as lease:
-                    self._remove_leftovers()
-                    self._fold(lease)
-            except TimeoutError:
-                log.warning("Another process has been folding for %.0f s; folding beside it.", FOLD_WAIT_S)
-                self._fold(None)
+            self._fold_now()
         return self.layout.table
 
     def load(self) -> pd.DataFrame:
         """Return one row per job with every column, typed; the table is folded first if records are missing from it.
 
         On a store that cannot be written the rows are put together in memory.
+
+        Raises:
+            StoreError: The folder does not exist or holds rows of a newer version of BoB.
         """
         from bob.store.table import to_pandas
 
         self._refuse_missing()
-        folded, is_new = self._current()
-        if is_new:
+        folded = self._read_table()
+        if folded is None or folded.covered != {name.file for name in self.layout.names()}:
             try:
-                self.fold(force=True)
+                with explained(self.layout.root):
+                    folded = self._fold_now()
             except StoreError as error:
                 if not isinstance(error.__cause__, OSError):
                     raise
-                log.warning("The table could not be written, so it is put together in memory: %s", error.message)
+                log.warning("The table is put together in memory, for it could not be written: %s", error.message)
+                folded, _ = self._current()
         return to_pandas(folded)
 
     def _refuse_missing(self) -> None:
@@ -170,38 +169,52 @@ class ResultStore:
             with lease:
                 self._fold(lease)
 
-    def _fold(self, lease: Lease | None) -> None:
+    def _fold_now(self) -> Folded:
+        try:
+            with holding(self.layout.fold_lease, timeout_s=FOLD_WAIT_S) as lease:
+                self._remove_leftovers()
+                return self._fold(lease)
+        except TimeoutError:
+            log.warning("Another process has been folding for %.0f s; folding beside it.", FOLD_WAIT_S)
+            return self._fold(None)
+
+    def _fold(self, lease: Lease | None) -> Folded:
         from bob.store.table import write_table
 
         folded, is_new = self._current()
         if not is_new:
-            return
+            return folded
         if lease is not None and not lease.held():
-            # Whoever took over may have written a newer table; what it lacks, the next fold sees by its metadata.
+            # Whoever took over may have written a newer table; what theirs lacks the next fold sees by its metadata.
             log.warning("The fold of %s was taken over by another process.", self.layout.table)
-            return
+            return folded
         write_table(self.layout.table, folded)
+        return folded
 
     def _current(self) -> tuple[Folded, bool]:
         """Return the table of all records, and whether that differs from the file's."""
-        from bob.store.fold import add_records
-        from bob.store.table import Folded, read_folded
+        from bob.store.fold import add_rows
+        from bob.store.table import Folded
 
         names = {name.file: name for name in self.layout.names()}
+        folded = self._read_table()
+        # A record that the table covers and that is gone was removed by hand, for its job to run again.
+        is_rebuilt = folded is None or not folded.covered <= names.keys()
+        if folded is None or is_rebuilt:
+            folded = Folded()
+        new = [names[file] for file in sorted(names.keys() - folded.covered)]
+        return add_rows(folded, read_all(self.layout, new)), is_rebuilt or bool(new)
+
+    def _read_table(self) -> Folded | None:
+        from bob.store.table import read_folded
+
         try:
-            folded = read_folded(self.layout.table)
+            return read_folded(self.layout.table)
         except FileNotFoundError:
-            folded = None
+            return None
         except DamagedError as error:
             set_aside(self.layout, self.layout.table, str(error))
-            folded = None
-        if folded is None or folded.covered - names.keys():
-            folded, is_new = Folded(), True
-        else:
-            is_new = bool(names.keys() - folded.covered)
-        new = [names[file] for file in sorted(names.keys() - folded.covered)]
-        add_records(folded, read_all(self.layout, new))
-        return folded, is_new
+            return None
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files that a killed writer left, once they are too old to be anyone's."""

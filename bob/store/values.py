@@ -38,8 +38,10 @@ def clean_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def plain(value: Any) -> Any:
     """Return one value as None, bool, int, float or str: numpy scalars unwrapped, containers as JSON text."""
-    if value is None or isinstance(value, bool | str):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
