@@ -36,6 +36,7 @@ def _in_an_empty_folder(tmp_path, monkeypatch):
         (["list", "backbones", "--filter", "parms_m < 3"], "params_m"),
         (["show", "0123"], "no job of this store starts with it"),
         (["report", "--reference", "nothing", "smokey"], "smokey"),
+        (["report", "--results", "nowhere"], "results folder 'nowhere' does not exist"),
     ],
 )
 def test_a_mistake_is_named_with_what_was_expected(arguments, said, capsys):
@@ -71,7 +72,8 @@ def test_every_listing_prints_as_a_table_and_as_json(what, capsys):
     assert f"{len(rows)} {what}." in capsys.readouterr().out
 
 
-def test_an_empty_store_is_reported_without_a_fuss(capsys):
+def test_an_empty_store_is_reported_without_a_fuss(capsys, tmp_path):
+    (tmp_path / "results").mkdir()
     assert main(["status", "smoke"]) == 0
     assert "8 missing" in capsys.readouterr().out
     assert main(["report", "smoke"]) == 0

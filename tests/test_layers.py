@@ -13,7 +13,17 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bob"
 
 # Lowest first. A module belongs to the longest prefix that names it, and may import its own layer and those below.
 LAYERS = (
-    ("bob.version", "bob.errors", "bob.files", "bob.registry", "bob.lease", "bob.settings", "bob.yaml_source"),
+    (
+        "bob.version",
+        "bob.errors",
+        "bob.files",
+        "bob.registry",
+        "bob.lease",
+        "bob.settings",
+        "bob.yaml_source",
+        "bob.hardware",
+        "bob.memory",
+    ),
     ("bob.backbones.spec", "bob.data.spec"),
     ("bob.job", "bob.context", "bob.suite", "bob.provenance", "bob.row"),
     ("bob.artifacts", "bob.tasks.spec", "bob.tasks.result", "bob.tasks.classification_spec"),
@@ -85,6 +95,7 @@ def test_planning_commands_import_nothing_heavy(arguments, tmp_path):
 
 @pytest.mark.parametrize("arguments", [["status"], ["report"]], ids=" ".join)
 def test_reading_results_imports_no_torch(arguments, tmp_path):
+    (tmp_path / "results").mkdir()
     code = (
         "import sys\n"
         "from bob.cli import main\n"
