@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -150,6 +151,7 @@ ACTS = {
     "odd": odd,
     "memory": memory,
     "chatter": chatter,
+    "kill": lambda job, context: os.kill(os.getpid(), signal.SIGKILL),
     "exit": lambda job, context: sys.exit(0),
     "hard_exit": lambda job, context: os._exit(3),
     "segfault": lambda job, context: ctypes.string_at(0),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import threading
@@ -14,6 +15,8 @@ import pytest
 from runner_jobs import events, job, run_suite
 
 from bob.errors import BobError
+from bob.runners import attempt
+from bob.runners.interrupts import Interrupts
 from bob.store import ResultStore
 
 
@@ -158,6 +161,8 @@ def test_a_profile_is_made_alone_with_all_threads_before_anything_else(tmp_path:
     profiles = [words for words in seen if words[1].startswith("profile-")]
     assert seen[:6] == profiles
     assert [words[0] for words in profiles] == ["run", "end"] * 3
+    # Busy waiting is only a burden where workers share the cores: the profiles' server does without the remedy.
+    assert {words[3] for words in profiles if words[0] == "run"} != {runs(tmp_path, 0)[0][1]}
     assert {words[4] for words in profiles if words[0] == "run"} == {str(len(os.sched_getaffinity(0)))}
     assert run_suite(tmp_path, jobs).done_before == 3
 
@@ -171,3 +176,24 @@ def test_features_are_made_once_and_a_failure_is_every_dependents_reason(tmp_pat
     store = ResultStore(tmp_path / "results")
     assert {store.record(each.id)["error_message"] for each in bad} == {"no artifact of broken things"}
     assert "no artifact of broken things" in Path(store.record(bad[0].id)["log_path"]).read_text()
+
+
+def test_a_kill_is_called_out_of_memory_only_with_the_kernels_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [job(0, "kill")]
+    monkeypatch.setattr(attempt, "oom_kills", lambda: 3)
+    assert run_suite(tmp_path, jobs).failures[0].reason.endswith("possibly out of memory")
+    monkeypatch.setattr(attempt, "oom_kills", itertools.count().__next__)
+    assert run_suite(tmp_path, jobs).counts == {"oom": 1}
+
+
+def test_an_interrupt_breaks_off_a_wait_that_cannot_be_torn() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with Interrupts() as interrupts:
+        with interrupts.breaking():
+            os.kill(os.getpid(), signal.SIGINT)
+            pytest.fail("the block goes on after the interrupt")
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interrupts.count == 2
+    assert signal.getsignal(signal.SIGINT) is before

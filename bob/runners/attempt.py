@@ -43,7 +43,7 @@ class Attempt:
     grace_s: float
     stopped_for: str = ""
     kill_at: float | None = None
-    oom_kills_before: int | None = field(default_factory=oom_kills)
+    oom_kills_before: int | None = field(default_factory=lambda: oom_kills())
 
     @property
     def wall_s(self) -> float:

@@ -16,6 +16,7 @@ from bob.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
+DEV = Path("/dev")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NVIDIA_SMI_TIMEOUT_S = 30
 DEVICES = ("auto", "cpu", "cuda")
@@ -142,7 +143,7 @@ def _nvidia_gpus() -> tuple[str, ...]:
     listed = _nvidia_smi("index")
     if listed:
         return tuple(index for (index,) in listed if index.isdigit())
-    return tuple(sorted((p.name[6:] for p in Path("/dev").glob("nvidia[0-9]*") if p.name[6:].isdigit()), key=int))
+    return tuple(sorted((p.name[6:] for p in DEV.glob("nvidia[0-9]*") if p.name[6:].isdigit()), key=int))
 
 
 def _gpu_name(gpu: str) -> str:

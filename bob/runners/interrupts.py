@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -21,6 +23,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.count = 0
+        self._raising = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Interrupts:
@@ -32,5 +35,19 @@ class Interrupts:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Let an interrupt break off the block, which it leaves quietly: for waiting where nothing can be torn."""
+        self._raising = True
+        try:
+            yield
+        except KeyboardInterrupt:
+            if not self.count:
+                raise
+        finally:
+            self._raising = False
+
     def _arrived(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
+        if self._raising:
+            raise KeyboardInterrupt

@@ -122,11 +122,14 @@ class LocalRunner:
         self._jobs = list({job.id: job for job in jobs}.values())
         self._preload = tuple(preload)
         self._display = make_display(display) if isinstance(display, str) else display
+        slots, cores = plan_slots(workers=workers, device=device), cpu_count()
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),
-            slots=plan_slots(workers=workers, device=device),
-            cores=cpu_count(),
+            slots=slots,
+            cores=cores,
+            alone=server_environment(threads=cores, workers=1),
+            shared=server_environment(threads=slots[0].threads, workers=len(slots)),
             loader_workers=loader_workers,
             timeout_min=timeout_min,
             grace_s=grace_s,
@@ -163,12 +166,13 @@ class LocalRunner:
 
     def _run_jobs(self, todo: list[Job], statuses: dict[str, str]) -> tuple[Session, bool]:
         slots = self._setting.slots
-        variables = server_environment(threads=slots[0].threads, workers=len(slots))
-        server = ForkServer(preload=self._preload, variables=variables)
+        schedule = Schedule(todo, made=ArtifactStore(self._setting.cache_dir).has)
+        first = self._setting.alone if schedule.starts_exclusive else self._setting.shared
+        server = ForkServer(preload=self._preload, variables=first)
         with Interrupts() as interrupts:
             session = Session(
                 self._setting,
-                Schedule(todo, made=ArtifactStore(self._setting.cache_dir).has),
+                schedule,
                 known={job.id: self._store.attempts(job.id) for job in todo if job.id in statuses},
                 server=server,
                 display=self._display,
@@ -176,7 +180,8 @@ class LocalRunner:
             )
             self._display.open(total=len(todo), workers=len(slots))
             try:
-                server.ensure()
+                with interrupts.breaking():
+                    server.ensure()
                 session.run()
             finally:
                 self._display.close()

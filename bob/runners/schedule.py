@@ -65,16 +65,16 @@ class Schedule:
         return not self._open and not self._running
 
     @property
-    def idle(self) -> bool:
-        """Whether all that is left is held by another runner (or nothing is)."""
-        return not self._running and not self._heap
+    def starts_exclusive(self) -> bool:
+        """Whether something that must run alone comes next."""
+        return bool(self._heap) and self._heap[0][-1].exclusive
 
     def take(self) -> Work | None:
         """Return what to start next, now counted as running; None if nothing may start at this moment."""
         self._discard_settled()
         if not self._heap or any(work.exclusive for work in (*self._running.values(), *self._held.values())):
             return None
-        if self._heap[0][-1].exclusive and self._running:
+        if self.starts_exclusive and self._running:
             return None
         work = heapq.heappop(self._heap)[-1]
         self._running[work.key] = work

@@ -51,20 +51,30 @@ def server_environment(*, threads: int, workers: int) -> dict[str, str]:
 
 
 class ForkServer:
-    """Starts processes by forking a preloaded server (``multiprocessing``'s, of which an interpreter has one).
+    """Starts processes by forking a preloaded server.
+
+    It is ``multiprocessing``'s, of which an interpreter has one: so has a program one ``ForkServer`` at a time.
 
     Args:
         preload: Modules the server imports before it forks.
         variables: Environment of the server and so of every worker, added to this process's.
+
+    Attributes:
+        pid: The server's process; None before its start.
     """
 
     def __init__(self, *, preload: Sequence[str], variables: Mapping[str, str]) -> None:
         self._context = multiprocessing.get_context("forkserver")
         self._token = uuid.uuid4().hex
-        order = {"modules": list(preload), "path": sys.path, "token": self._token}
-        self._variables = {**variables, preloading.VARIABLE: json.dumps(order)}
+        self._variables = dict(variables)
         self._preload = tuple(preload)
         self.pid: int | None = None
+
+    def use(self, variables: Mapping[str, str]) -> None:
+        """Have the server run with these variables: one that runs with others is ended, to be started anew."""
+        if variables != self._variables:
+            self.stop()
+            self._variables = dict(variables)
 
     def alive(self) -> bool:
         """Tell whether the server runs."""
@@ -91,6 +101,11 @@ class ForkServer:
             log.warning("The server that workers fork from died while it imported (%s); it is tried once more.", error)
             self._await_death()
             report = self._ask_again()
+        if report["token"] not in (None, self._token):
+            log.debug("A run that was broken off has left its server %d; it is ended.", report["server_pid"])
+            self.pid = report["server_pid"]
+            self.stop()
+            report = self._ask_again()
         self._check(report)
 
     def start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
@@ -113,8 +128,9 @@ class ForkServer:
     def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
         process = self._context.Process(target=target, args=args)
         self._context.set_forkserver_preload([preloading.__name__])
+        order = json.dumps({"modules": self._preload, "path": sys.path, "token": self._token})
         with _without_main():
-            with _environment(self._variables), _ignoring_interrupts():
+            with _environment({**self._variables, preloading.VARIABLE: order}), _ignoring_interrupts():
                 forkserver.ensure_running()
             process.start()
         return process

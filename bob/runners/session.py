@@ -45,6 +45,8 @@ class Setting:
         cache_dir: Artifacts and manifests.
         slots: The parts of the machine.
         cores: Threads of the one worker that runs alone.
+        alone: Environment of the server while a worker runs alone.
+        shared: Environment of the server while workers share the machine.
         loader_workers: Processes that decode pictures beside each job.
         timeout_min: Overrides the jobs' own.
         grace_s: How long a job may save after it was asked to stop.
@@ -55,6 +57,8 @@ class Setting:
     cache_dir: Path
     slots: tuple[Slot, ...]
     cores: int
+    alone: Mapping[str, str]
+    shared: Mapping[str, str]
     loader_workers: int
     timeout_min: float | None
     grace_s: float
@@ -155,6 +159,8 @@ class Session:
         assignment = Assignment(
             job=work.job, need=work.need, context=context, gpu=slot.gpu, references=setting.references
         )
+        # What runs alone comes before all else, so that this starts another server once in a run at most.
+        self._server.use(setting.alone if work.exclusive else setting.shared)
         try:
             worker = WorkerProcess(self._server, assignment)
         except BaseException:
