@@ -35,7 +35,7 @@ def resampling(name: str) -> Image.Resampling:
 
 @dataclass(frozen=True)
 class EvalCrop:
-    """Resize the short side to ``image_size / crop_pct``, crop the centre, as timm's evaluation does: uint8 (S, S, 3)."""
+    """Resize the short side to ``image_size / crop_pct``, crop the centre, as timm evaluates: uint8 (S, S, 3)."""
 
     input: InputConfig
 

@@ -30,10 +30,25 @@ SPLIT_NAMES = {
     "testing": "test",
 }
 SUFFIXES = frozenset(
-    [".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"]
-    + [".ppm", ".pgm", ".pbm", ".pnm", ".jp2", ".avif", ".heic"]
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    )
 )
-LAYOUTS = ("auto", "divide", "test_only")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bob.data import scenes
+import bob.data.scenes as scenes
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples

@@ -16,7 +16,7 @@ from bob.errors import ConfigError, did_you_mean
 VERSION = "scenes-1"
 SEED = 20231030
 SIZE = 160
-MIN_VISIBLE_MAIN = 0.6
+MIN_VISIBLE_MAIN = 0.7
 MIN_VISIBLE_SMALL = 0.4
 
 
@@ -67,7 +67,7 @@ def render(split: str, index: int, *, size: int = SIZE, domain: str = "clean", u
     objects = _layout(layout, label_of(split, index, unseen=unseen), size, unseen=unseen)
     canvas = background(layout, texture, size)
     for layer in objects:
-        canvas = paint(canvas, layer, texture)
+        paint(canvas, layer, texture)
     image = shift(expose(canvas, light), domain, last)
     return _annotate(image, objects)
 
@@ -88,10 +88,10 @@ def _layout(rng: np.random.Generator, label: int, size: int, *, unseen: bool) ->
     main = main_layer(rng, label, size)
     behind: list[Layer] = []
     before: list[Layer] = []
-    for _ in range(int(rng.integers(0, 4))):
+    for _ in range(int(rng.integers(0, 3))):
         layer = small_layer(rng, others[int(rng.integers(len(others)))], size, main)
         (behind if rng.random() < 0.6 else before).append(layer)
-    if rng.random() < 0.6:
+    if rng.random() < 0.4:
         before.append(occluder(rng, size, main))
     front: list[Layer] = []
     for layer in before:

@@ -1,0 +1,237 @@
+"""Hugging Face ``datasets``: from the hub, or folders written by ``save_to_disk``, or Parquet files."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bob.data.describe import description
+from bob.data.downloads import bring, find, missing
+from bob.data.fingerprint import fingerprint_files, inside, list_files
+from bob.data.readers.base import Samples, require_same, split_sizes
+from bob.data.readers.imagefolder import SPLIT_NAMES
+from bob.data.spec import DatasetSpec
+from bob.data.splits import SPLIT_VERSION, UNDIVIDED
+from bob.errors import DataError, DataMissingError
+from bob.files import digest
+
+log = logging.getLogger(__name__)
+
+# owner/name, then an optional #configuration and @revision
+HUB_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
+IMAGE_NAMES = ("image", "img", "picture")
+LABEL_NAMES = ("label", "labels", "fine_label", "class")
+DATA_SUFFIXES = (".arrow", ".parquet", ".json")
+
+
+@dataclass(frozen=True)
+class HubOpener:
+    """Opens the undecoded pictures of an Arrow table's column."""
+
+    table: Any
+    column: str
+    root: Path
+
+    def __call__(self, index: int) -> Image.Image:
+        """Return picture ``index`` from its stored bytes, or from a file below the root."""
+        stored = self.table[index][self.column]
+        if stored is None:
+            raise ValueError("no picture is stored")
+        if stored["bytes"] is not None:
+            return Image.open(BytesIO(stored["bytes"]))
+        try:
+            return Image.open(inside(self.root, self.root / stored["path"]))
+        except DataError as error:
+            raise ValueError(error.message) from error
+
+
+class HuggingFaceReader:
+    """Reads ``hf:OWNER/NAME[#CONFIG][@REVISION]`` and folders of Arrow or Parquet files."""
+
+    def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
+        """Describe the data; the fingerprint covers the Arrow or Parquet files and their description."""
+        root = _root(target, cache_dir=cache_dir, data_dir=data_dir).resolve()
+        fingerprint = _fingerprint(root, cache_dir)
+        said = description("huggingface", "", root, fingerprint, cache_dir=cache_dir)
+        return DatasetSpec(
+            name=root.name,
+            kind="huggingface",
+            root=str(root),
+            options=(("image", said["image"]), ("label", said["label"])),
+            fingerprint=fingerprint,
+            classes=tuple(said["classes"]),
+            sizes=tuple((name, count) for name, count in said["sizes"]),
+            license=said["license"] or "unknown",
+        )
+
+    def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
+        """Download from the hub and save as Arrow files; code from the hub is never run."""
+        if Path(target).expanduser().is_dir():
+            return
+        match, folder = _hub_folder(target)
+        if find((folder,), cache_dir=cache_dir, data_dir=data_dir) is not None:
+            return
+
+        def download(place: Path) -> None:
+            data = _library().load_dataset(
+                match["name"], match["config"], revision=match["revision"], cache_dir=str(place / "hub")
+            )
+            data.save_to_disk(str(place / folder))
+
+        bring(f"hf-{target}", folder, download, cache_dir=cache_dir, data_dir=data_dir)
+
+    def describe(self, target: str, root: Path, cache_dir: Path) -> dict[str, Any]:
+        """Return classes, sizes, columns and licence as JSON values. Imports datasets."""
+        tables = _tables(root, cache_dir)
+        first = next(iter(tables.values()))
+        image, label = _image_column(root, first), _label_column(root, first)
+        classes = _class_names(tables, label)
+        listing = {name: ([str(n) for n in range(len(t))], _labels(t, label, classes)) for name, t in tables.items()}
+        sizes = split_sizes(listing)
+        return {"classes": classes, "sizes": sizes, "image": image, "label": label, "license": first.info.license}
+
+    def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
+        """Return the stored splits. Imports datasets."""
+        root, options = Path(str(spec.root)), dict(spec.options)
+        require_same(spec, _fingerprint(root, cache_dir))
+        image, label = str(options["image"]), str(options["label"])
+        stored: dict[str, Samples] = {}
+        for name, table in _tables(root, cache_dir).items():
+            labels = _labels(table, label, list(spec.classes))
+            raw = table.select_columns([image]).cast_column(image, _library().Image(decode=False))
+            ids = tuple(f"{name}/{index:07d}" for index in range(len(labels)))
+            stored[name] = Samples(ids=ids, labels=labels, read=HubOpener(raw, image, root))
+        return stored
+
+
+READER = HuggingFaceReader()
+
+
+def _library() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise DataMissingError(
+            "reading Hugging Face data needs the package 'datasets', which is not installed.",
+            hint="pip install 'battle-of-the-backbones[hf]'",
+        ) from error
+    return datasets
+
+
+def _hub_folder(target: str) -> tuple[re.Match[str], str]:
+    match = HUB_NAME.fullmatch(target)
+    if match is None or ".." in target:
+        raise DataError(
+            f"hf:{target} is neither a folder nor OWNER/NAME[#CONFIG][@REVISION].", hint="bob list datasets"
+        )
+    return match, "huggingface/" + "--".join(part.replace("/", "--") for part in match.groups() if part)
+
+
+def _root(target: str, *, cache_dir: Path, data_dir: Path | None) -> Path:
+    local = Path(target).expanduser()
+    if local.is_dir():
+        return local
+    folder = _hub_folder(target)[1]
+    found = find((folder,), cache_dir=cache_dir, data_dir=data_dir)
+    if found is None:
+        raise missing(f"hf:{target}", (folder,), cache_dir=cache_dir, data_dir=data_dir)
+    return found
+
+
+def _fingerprint(root: Path, cache_dir: Path) -> str:
+    files = [
+        entry
+        for entry in list_files(root)
+        if entry.path.endswith(DATA_SUFFIXES) and not Path(entry.path).name.startswith("cache-")
+    ]
+    return digest(["huggingface", SPLIT_VERSION, fingerprint_files(root, files, cache_dir=cache_dir)], length=64)
+
+
+def _tables(root: Path, cache_dir: Path) -> dict[str, Any]:
+    """Return the tables by stored split; what other splits there are is not read."""
+    library = _library()
+    try:
+        if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
+            data = library.load_from_disk(str(root))
+        else:
+            data = _from_files(library, root, cache_dir)
+    except (OSError, ValueError, KeyError, library.exceptions.DatasetsError) as error:
+        raise DataError(
+            f"{root} cannot be read as a Hugging Face data set: {error}",
+            hint="A folder written by save_to_disk, or one with .parquet files named by split, is expected.",
+        ) from error
+    if not isinstance(data, dict):
+        return {UNDIVIDED: data}
+    named = {SPLIT_NAMES[name.lower()]: table for name, table in data.items() if name.lower() in SPLIT_NAMES}
+    others = [name for name in data if name.lower() not in SPLIT_NAMES]
+    if others:
+        log.warning("%s: the splits %s are not read.", root, ", ".join(others))
+    if not named:
+        raise DataError(f"{root} has the splits {', '.join(others)}; train, val or test is expected.", hint=None)
+    return named
+
+
+def _from_files(library: Any, root: Path, cache_dir: Path) -> Any:
+    files: dict[str, list[str]] = {}
+    for path in sorted(root.rglob("*.parquet")):
+        files.setdefault(re.split(r"[-_.]", path.name)[0], []).append(str(path))
+    if not files:
+        raise DataError(f"{root} holds neither save_to_disk's files nor .parquet files.", hint=f"ls '{root}'")
+    cache = str(cache_dir / "datasets" / "parquet")
+    tables = {name: library.Dataset.from_parquet(paths, cache_dir=cache) for name, paths in files.items()}
+    return tables if set(tables) & set(SPLIT_NAMES) else next(iter(tables.values()))
+
+
+def _image_column(root: Path, table: Any) -> str:
+    kind = _library().Image
+    found = [name for name, feature in table.features.items() if isinstance(feature, kind)]
+    return _preferred(root, table, found, IMAGE_NAMES, "a picture column (feature Image)")
+
+
+def _label_column(root: Path, table: Any) -> str:
+    library = _library()
+    found = [name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)]
+    # Of a coarse and a fine labelling the fine one is meant.
+    found.sort(key=lambda name: -table.features[name].num_classes)
+    plain = [name for name in LABEL_NAMES if isinstance(table.features.get(name), library.Value)]
+    return _preferred(root, table, found or plain, () if found else LABEL_NAMES, "a label column (feature ClassLabel)")
+
+
+def _preferred(root: Path, table: Any, found: list[str], order: tuple[str, ...], wanted: str) -> str:
+    if not found:
+        raise DataError(
+            f"{root} has no {wanted.removeprefix('a ')}; its columns are {', '.join(table.features)}.",
+            hint="Cast the column to datasets.Image() or datasets.ClassLabel() and save again.",
+        )
+    return next((name for name in order if name in found), found[0])
+
+
+def _class_names(tables: Mapping[str, Any], label: str) -> list[str]:
+    feature = next(iter(tables.values())).features[label]
+    if hasattr(feature, "names"):
+        return list(feature.names)
+    values = sorted({value for table in tables.values() for value in table.unique(label)})
+    return [str(value) for value in values]
+
+
+def _labels(table: Any, label: str, classes: list[str]) -> np.ndarray:
+    values = table[label][:]
+    if hasattr(table.features[label], "names"):
+        labels = np.asarray(values, dtype=np.int64)
+    else:
+        index = {name: place for place, name in enumerate(classes)}
+        labels = np.array([index[str(value)] for value in values], dtype=np.int64)
+    if labels.size and labels.min() < 0:
+        raise DataError(
+            f"column {label!r} has {int((labels < 0).sum())} samples without a label (-1).",
+            hint="Filter them out and save again; a hub test split often hides its labels.",
+        )
+    return labels
