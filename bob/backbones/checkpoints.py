@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
 from torch import nn
 
@@ -97,6 +99,7 @@ def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, int]) -> nn.
     state = read_state(path)
     if backbone.package is not None:
         state = _by_order(state, reference_state(backbone, config.num_classes))
+    state = _resampled(state, backbone, size)
     heads = _heads(config)
     has_head = bool(heads) and all(f"{head}.weight" in state for head in heads)
     classes = config.num_classes if has_head else 0
@@ -151,6 +154,19 @@ def _by_order(state: State, reference: State) -> State:
     return {ours: value for (_, value), (ours, _) in pairs} if fits else state
 
 
+def _resampled(state: State, backbone: Backbone, size: Mapping[str, int]) -> State:
+    """Resize Hiera's position embedding (1, L, C) to the grid of the size asked for: the one timm leaves as it is."""
+    name = next((key for key in ("pos_embed", "pos_embed_abs") if key in state), None)
+    if backbone.family != "hiera" or name is None or state[name].ndim != 3:
+        return state
+    with torch.device("meta"):
+        wanted = timm.create_model(backbone.arch, num_classes=0, **size).state_dict()["pos_embed"]
+    if wanted.shape == state[name].shape:
+        return state
+    side = math.isqrt(wanted.shape[1])
+    return {**state, name: resample_abs_pos_embed(state[name], new_size=[side, side], num_prefix_tokens=0)}
+
+
 def _require_filled(
     model: nn.Module, backbone: Backbone, state: State, path: Path, classes: int, size: Mapping[str, int]
 ) -> None:
@@ -177,7 +193,7 @@ def misfit(path: Path, backbone: Backbone, state: State, wanted: State, error: E
         if key in state and state[key].shape != wanted[key].shape
     ]
     parts = [_first("missing", missing), _first("unexpected", surplus), _first("other shapes", shapes)]
-    text = "; ".join(filter(None, parts)) or (str(error).splitlines() or ["no reason given"])[0]
+    text = "; ".join(filter(None, parts)) or " ".join(str(error).split())[:300] or "no reason given"
     return WeightsError(
         f"weights file '{path}' does not fit '{backbone.name}': {text}.",
         hint=f"Nothing was loaded. Remove it and run 'bob fetch', or name the architecture it is for instead of "
