@@ -133,13 +133,12 @@ def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
 def _clear_if_stale(path: Path, *, now: float) -> bool:
     """Remove a lease whose holder is gone; True if the name may be free now."""
     content = _read(path)
-    if content is None:
-        return not path.exists()
     try:
         age_s = now - path.stat().st_mtime
     except FileNotFoundError:
         return True
-    if age_s < TTL_S and not _holder_is_gone(content):
+    # A lease that cannot be read (a power cut left it empty) names nobody: only its age can free it.
+    if age_s < TTL_S and (content is None or not _holder_is_gone(content)):
         return False
     # Renaming first lets only one of several that saw the same stale lease remove it.
     aside = temporary_name(path)
@@ -148,7 +147,7 @@ def _clear_if_stale(path: Path, *, now: float) -> bool:
     except FileNotFoundError:
         return True
     taken = _read(aside)
-    if taken is not None and taken.get("token") != content.get("token"):
+    if taken is not None and taken != content:
         with contextlib.suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)

@@ -152,7 +152,7 @@ PROVENANCE = _columns(
     ("n_train", "i", "Training pictures used."),
     ("n_val", "i", "Validation pictures used."),
     ("n_test", "i", "Test pictures scored."),
-    ("n_classes", "i", "Classes."),
+    ("n_classes", "i", "Number of classes."),
     ("dropped_pictures", "i", "Pictures left out because they cannot be decoded."),
     ("hparams", "s", "Hyperparameters of the scored model, as JSON text."),
     ("search", "s", "Every setting tried with its validation score, as JSON text."),
