@@ -34,7 +34,7 @@ def draw_support(labels: np.ndarray, *, class_names: Sequence[str], shots: int, 
 
 
 def fewshot_probabilities(
-    train: Tensor, labels: Tensor, queries: Tensor, *, support: Sequence[int] | np.ndarray, classes: int, c: float = 1.0
+    train: Tensor, labels: Tensor, queries: Tensor, *, support: np.ndarray, classes: int, c: float = 10.0
 ) -> Tensor:
     """Return (m, classes) float64 probabilities of a logistic regression on the support pictures.
 

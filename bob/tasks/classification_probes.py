@@ -15,7 +15,7 @@ from bob.metrics.classification import classification_metrics
 from bob.probes.features import FeatureSet, load_features
 from bob.probes.fewshot import draw_support, fewshot_probabilities
 from bob.probes.knn import knn_probabilities
-from bob.probes.logistic import Standardiser, fit_path
+from bob.probes.logistic import Centred, fit_path
 from bob.tasks.artifacts import make
 from bob.tasks.classification_result import scored, scored_over_draws
 from bob.tasks.result import TaskResult
@@ -50,10 +50,10 @@ class Probe:
 
 
 def linear(job: Job, context: Context) -> TaskResult:
-    """Logistic regression on standardised features; the strength with the best val top1 (then nll) is tested."""
+    """Logistic regression on centred, unit-length features; the strength best on val (top1, then nll) is tested."""
     probe = Probe(job, context)
-    standardise = Standardiser.fit(probe.x("train"))
-    x, x_val = standardise(probe.x("train")), standardise(probe.x("val"))
+    centred = Centred.fit(probe.x("train"))
+    x, x_val = centred(probe.x("train")), centred(probe.x("val"))
     val_labels = probe.features["val"].labels
     strengths = [float(value) for value in job.param("l2")]
     search, best, best_key = [], None, (-np.inf, -np.inf)
@@ -68,7 +68,7 @@ def linear(job: Job, context: Context) -> TaskResult:
         raise ValueError("no strength was tried")
     edge = len(strengths) > 1 and best.l2 in (min(strengths), max(strengths))
     test = probe.features["test"]
-    probabilities = best.probabilities(standardise(probe.x("test"))).cpu().numpy()
+    probabilities = best.probabilities(centred(probe.x("test"))).cpu().numpy()
     notes = probe.notes(grid_edge=edge)
     return scored(probabilities, test.labels, test.ids, hparams={"l2": best.l2}, search=search, notes=notes)
 

@@ -17,11 +17,11 @@ METRICS = {
 
 LINEAR = Protocol(
     name="linear",
-    doc="multinomial logistic regression on standardised frozen features, L2 strength chosen on val",
+    doc="multinomial logistic regression on centred, unit-length frozen features, L2 strength chosen on val",
     run="bob.tasks.classification:linear",
     params={
         "l2": Param(
-            default=(1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0, 30.0),
+            default=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
             doc="L2 strengths tried: the objective is the mean log loss + l2 / 2 * (sum of squared weights)",
             low=1e-12,
         ),
@@ -51,7 +51,7 @@ FEWSHOT = Protocol(
     params={
         "shots": Param(default=5, doc="training pictures per class in each draw", low=1),
         "draws": Param(default=10, doc="draws of the training pictures; the score is the mean over them", low=1),
-        "c": Param(default=1.0, doc="inverse L2 strength, as scikit-learn's LogisticRegression counts it", low=1e-6),
+        "c": Param(default=10.0, doc="inverse L2 strength, as scikit-learn's LogisticRegression counts it", low=1e-6),
     },
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
