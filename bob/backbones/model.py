@@ -144,7 +144,7 @@ def estimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> No
 
     Args:
         model: Any model; one without batch norm is left alone, and no batch is drawn.
-        batches: Pictures (N, 3, S, S) on the model's device, N at least 2.
+        batches: Pictures (N, 3, S, S), N at least 2; they are moved to the model's device.
 
     Raises:
         ConfigError: There are no batches.
@@ -152,6 +152,7 @@ def estimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> No
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     if not norms:
         return
+    device = next(model.parameters()).device
     modes = {module: module.training for module in model.modules()}
     momenta = [norm.momentum for norm in norms]
     model.eval()
@@ -160,7 +161,7 @@ def estimate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) -> No
         norm.momentum = None  # torch's word for the cumulative average
         norm.train()
     try:
-        count = sum(1 for batch in batches if model(batch) is not None)
+        count = sum(1 for batch in batches if model(batch.to(device)) is not None)
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum

@@ -41,7 +41,7 @@ from typing import Any
 
 from bob.backbones.entries import ALL
 from bob.backbones.spec import RANDOM_TAG, Backbone
-from bob.errors import BobError
+from bob.errors import BobError, UnknownNameError
 from bob.files import sha256_file
 from bob.registry import Registry, load_reference
 
@@ -104,7 +104,11 @@ def register(spec: Backbone, *, build: Build | str, weights: str | Path | None =
 
 
 def user_backbone(name: str) -> UserBackbone | None:
-    """Return the user's backbone of this name, or the control of its architecture; None if there is none."""
+    """Return the user's backbone of this name, or the control of its architecture; None if there is none.
+
+    Raises:
+        UnknownNameError: The control of an architecture whose ``build`` brings its weights: nobody can have that.
+    """
     if name in USER_BACKBONES:
         return USER_BACKBONES.get(name)
     arch, _, tag = name.partition(".")
@@ -131,6 +135,10 @@ def load_plugin(path: Path) -> None:
         _run(path, content)
     finally:
         _loading.reset(token)
+    if not any(USER_BACKBONES.get(name).code == path for name in USER_BACKBONES.names()):
+        raise BobError(
+            f"plug-in file '{path}' registers no backbone: expected a call of 'bob.backbones.catalogue.register'."
+        )
     _loaded[path] = content
 
 
@@ -163,10 +171,13 @@ def _code_of(build: Build | str) -> Path:
     return Path(origin)
 
 
-def _control(entry: UserBackbone) -> UserBackbone | None:
-    """Return the control; None for a backbone whose ``build`` brings its weights and so cannot be had without."""
+def _control(entry: UserBackbone) -> UserBackbone:
     if entry.weights is None:
-        return None
+        control = f"{entry.spec.arch}.{RANDOM_TAG}"
+        raise UnknownNameError(
+            f"backbone '{control}' cannot be had: 'build' of '{entry.spec.name}' brings its weights.",
+            hint="Name the checkpoint with 'weights=' and let 'build' return the module without it.",
+        )
     spec = replace(
         entry.spec,
         name=f"{entry.spec.arch}.{RANDOM_TAG}",
