@@ -213,3 +213,24 @@ def uncatalogued_fcmae():
 def test_a_backbone_without_a_file_is_never_built_from_random():
     with pytest.raises(WeightsMissingError, match="never built from random"):
         build_backbone(find("resnet18.a1_in1k"), weights_path=None, image_size=64, seed=0)
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_packaged_weights_with_their_own_head_know_a_shoe_and_trousers(number, realdata, tmp_path):
+    from PIL import Image
+
+    from bob.data.transforms import eval_transform
+
+    backbone = find(f"tf_efficientnet_lite{number}.in1k")
+    given = resolve_input(backbone, resolution="fixed", image_size=224)
+    path = locate(backbone, weights_dirs=[], cache_dir=tmp_path).path
+    model = build_classifier(backbone, weights_path=path, image_size=224)
+    transform = eval_transform(given)
+    # ImageNet-1k's numbers: cowboy boot, clog, loafer, running shoe, sandal; jean.
+    for name, wanted in (("shoes", {514, 502, 630, 770, 774}), ("pants", {608})):
+        files = sorted((realdata / "clothing" / "test" / name).glob("*.jpg"))[:16]
+        batch = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
+        with torch.inference_mode():
+            top5 = model(batch).topk(5).indices.tolist()
+        assert sum(bool(wanted & set(row)) for row in top5) >= 0.6 * len(files), name
