@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -52,7 +53,8 @@ def latency_plot(board: Board) -> bytes | None:
         color, marker = FRONT if entry.pareto else CONTROL if entry.is_control else CANDIDATE
         axes.plot(entry.costs[LATENCY], entry.score, marker, color=color, markersize=6)
     _log_axis(axes, [entry.costs[LATENCY] for entry in entries])
-    axes.set_xlabel(f"latency at batch 1, median, ms\n({board.measured_at})", parse_math=False)
+    measured = textwrap.fill(f"({board.measured_at})", 80)
+    axes.set_xlabel(f"latency at batch 1, median, ms\n{measured}", loc="left", fontsize=9, parse_math=False)
     axes.set_ylabel(board.metric, parse_math=False)
     axes.margins(y=0.08)
     _margin_labels(axes, entries)
@@ -94,7 +96,14 @@ def _margin_labels(axes: Axes, entries: Sequence[Entry]) -> None:
             va="center",
             annotation_clip=False,
             parse_math=False,
-            arrowprops={"arrowstyle": "-", "color": "#b5b5b5", "linewidth": 0.6, "shrinkA": 1, "shrinkB": 4},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": "#b5b5b5",
+                "linewidth": 0.6,
+                "relpos": (0, 0.5),
+                "shrinkA": 1,
+                "shrinkB": 4,
+            },
         )
 
 
