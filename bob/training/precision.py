@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from bob.errors import ConfigError
+from bob.hardware import faster_precision
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -23,8 +24,6 @@ def choose_precision(requested: str, *, device: torch.device, cache_dir: Path) -
     if requested == "auto":
         if device.type == "cpu":
             return "fp32"
-        from bob.profiling import faster_precision
-
         return faster_precision(str(device), cache_dir)
     if requested != "fp32" and requested not in DTYPES:
         raise ConfigError(f"precision {requested!r} is not known: expected auto, fp32, bf16 or fp16.")
