@@ -77,6 +77,19 @@ def test_a_misspelt_name_offers_the_closest_and_the_command_that_lists(told_name
     assert f"'bob list backbones --filter dino' shows the {matching} that match." in text
 
 
+@pytest.mark.parametrize(
+    ("cut", "whole"), [("resnet50", "resnet50.a1_in1k"), ("vit_small_patch8", "vit_small_patch8_224.dino")]
+)
+def test_a_name_without_its_tag_offers_the_first_that_continues_it(told_names, cut, whole):
+    with pytest.raises(UnknownNameError, match=f"Did you mean '{whole}'"):
+        cat.find(cut)
+
+
+def test_a_control_of_an_unknown_architecture_offers_the_closest_control(told_names):
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'resnet50\.random'"):
+        cat.find("resnt50.random")
+
+
 def test_a_checkpoint_outside_the_catalogue_is_described_once_and_cached(told_names):
     first = cat.find("resnet26.bt_in1k")
     again = cat.find("resnet26.bt_in1k")

@@ -119,6 +119,11 @@ def test_a_self_supervised_or_other_head_is_no_imagenet_head(name, tmp_path):
         build_classifier(find(name), weights_path=tmp_path / "unread", image_size=224)
 
 
+def test_a_controls_classifier_has_a_random_head_of_1000_classes():
+    model = build_classifier(find("resnet18.random"), weights_path=None, image_size=64)
+    assert model(torch.zeros(1, 3, 64, 64)).shape == (1, 1000)
+
+
 def damage_truncate(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 

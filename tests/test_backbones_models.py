@@ -34,8 +34,8 @@ def test_every_architecture_pools_to_its_width_and_every_layer_learns(arch):
     assert sorted(named) == sorted(name for name, _ in model.named_parameters())
     reached = [any(p.grad is not None and bool(p.grad.abs().sum() > 0) for _, p in group) for group in groups]
     assert all(reached), f"groups without a gradient: {[i for i, ok in enumerate(reached) if not ok]}"
-    # Position embeddings are smaller at this size: up to 0.6 M for a backbone of 518 px.
-    assert 0 <= ARCHS[arch] + 0.01 - sum(p.numel() for p in model.parameters()) / 1e6 < 0.6
+    # Position embeddings are smaller at this size: up to 1.1 M for a backbone of 518 px.
+    assert 0 <= ARCHS[arch] + 0.01 - sum(p.numel() for p in model.parameters()) / 1e6 < 1.2
     assert model.pooling != "none"
 
 

@@ -123,7 +123,10 @@ def _from_timm(name: str) -> Backbone:
 
 
 def _unknown(name: str, known: Iterable[str]) -> UnknownNameError:
-    close = did_you_mean(name, dict.fromkeys(known))
+    names = tuple(dict.fromkeys(known))
+    # A name cut short ("resnet50") means the catalogue's first that continues it, not the shortest of timm's.
+    longer = next((other for other in names if other.startswith(name)), None)
+    close = f" Did you mean {longer!r}?" if longer else did_you_mean(name, names)
     word = (name.partition(".")[2] or name.partition("_")[0]).partition("_")[0]
     shown = sum(word in entry.name for entry in catalogue())
     hint = (

@@ -58,9 +58,10 @@ def build_classifier(backbone: Backbone, *, weights_path: Path | None, image_siz
     Raises:
         WeightsError: The checkpoint has no head of 1000 classes (self-supervised ones have none), or does not fit.
     """
-    classes = getattr(get_pretrained_cfg(backbone.name), "num_classes", 0) if backbone.source == "timm" else None
-    if not backbone.is_control and classes not in (None, IMAGENET_CLASSES):
-        raise _no_head(backbone, int(classes or 0))
+    if backbone.source == "timm" and not backbone.is_control:
+        outputs = get_pretrained_cfg(backbone.name).num_classes
+        if outputs != IMAGENET_CLASSES:
+            raise _no_head(backbone, outputs)
     with _seeded(seed):
         module = _module(backbone, weights_path, image_size, classes=IMAGENET_CLASSES)
     if getattr(module, "num_classes", 0) != IMAGENET_CLASSES:
