@@ -157,6 +157,16 @@ def test_a_described_set_resolves_without_torchvision(tmp_path, cache, monkeypat
     assert resolve_dataset("eurosat", cache_dir=cache, data_dir=tmp_path / "data") == first
 
 
+def test_a_describing_child_that_fails_or_crashes_is_a_named_error(tmp_path, cache):
+    from bob.data.describe import description
+
+    with pytest.raises(DataError, match="is not eurosat as torchvision unpacks it"):
+        description("torchvision", "eurosat", tmp_path, "f", cache_dir=cache)
+    with pytest.raises(DataError, match="could not be read as idx data: AttributeError"):
+        description("idx", "x", tmp_path, "f", cache_dir=cache)
+    assert not list(cache.rglob("described-*"))
+
+
 def _idx(array):
     return bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes() + array.tobytes()
 

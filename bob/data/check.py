@@ -66,7 +66,7 @@ def _decode_all(samples: Samples, indices: np.ndarray) -> dict[int, str]:
         return {}
     log.info("Checking that %d pictures can be decoded (once per data set).", indices.size)
     # The pictures are decoded in C without the interpreter's lock, so threads are enough.
-    threads = min(MAX_THREADS, len(os.sched_getaffinity(0)))
+    threads = min(MAX_THREADS, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 4)
     with ThreadPoolExecutor(threads) as pool:
         reasons = pool.map(lambda index: why_bad(samples, index), indices.tolist(), chunksize=16)
         return {index: reason for index, reason in zip(indices.tolist(), reasons, strict=True) if reason}
