@@ -111,6 +111,7 @@ def test_order_of_the_samples_does_not_matter() -> None:
         ("requested_precision", "bf16"),
         ("image_size", 224),
         ("hardware_class", "h200"),
+        ("profile_device", "h200"),
         ("dataset_fingerprint", "beef"),
         ("task_version", 2),
         ("resolution", "other"),

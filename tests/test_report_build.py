@@ -123,6 +123,15 @@ def test_cost_figures_stand_with_batch_resolution_precision_and_device(built: Re
     assert "@16" in text
 
 
+def test_training_rate_stands_with_the_batch_it_was_measured_at(tmp_path: Path) -> None:
+    store = ResultStore(tmp_path)
+    store.append(sample_row(NAMES[0], train_img_s=11.0))
+    store.append(sample_row(NAMES[1], train_img_s=12.0, micro_batch=4))
+    table = next(table for table in _build(tmp_path).tables if table.title.endswith("cost"))
+    column = next(i for i, head in enumerate(table.heads) if head.title.startswith("train"))
+    assert [row[column].text for row in table.rows] == ["11 @32", "12 @4"]
+
+
 def test_report_and_store_import_no_torch(tmp_path: Path) -> None:
     _fill(tmp_path)
     code = (

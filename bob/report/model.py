@@ -19,6 +19,7 @@ COSTS = (
     "train_peak_mb",
     "train_img_s",
     "train_step_batch",
+    "micro_batch",
     "train_s",
     "wall_s",
     "device_hours",
@@ -117,6 +118,8 @@ class Board:
             "profile device": "{}",
             "profile threads": "{} threads",
         }
+        if "thread" in self.circumstances.get("profile device", ""):
+            del forms["profile threads"]  # a CPU's name in a profile counts them already
         said = [form.format(self.circumstances[name]) for name, form in forms.items() if name in self.circumstances]
         return ", ".join(said) or "circumstances not recorded"
 

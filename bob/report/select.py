@@ -104,7 +104,8 @@ def _group(key: tuple[str, str, str], variant: str, rows: list[Row], mix: bool) 
 def find_differences(rows: Sequence[Row]) -> dict[str, list[str]]:
     """Return the columns in which rows of one board differ although they must not, with their values."""
     found = {name: _values(rows, name) for name in SAME_ON_A_BOARD}
-    found["hardware_class"] = _values([row for row in rows if row.get("hardware_class")], "hardware_class")
+    for name in ("hardware_class", "profile_device"):
+        found[name] = _values([row for row in rows if row.get(name)], name)
     asked = "requested_precision" if all(row.get("requested_precision") for row in rows) else "precision"
     found[asked] = _values(rows, asked)
     sizes = [int(row["image_size"]) for row in rows if row.get("image_size") is not None]

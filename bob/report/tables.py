@@ -114,7 +114,7 @@ def cost_table(board: Board) -> Table | None:
         (Head("MB inf.", "peak memory at that batch"), lambda e: significant(e.costs.get("infer_peak_mb"))),
         (
             Head("train img/s @b", "training pictures a second", wide_only=True),
-            lambda e: _at_batch(e, "train_img_s", "train_step_batch"),
+            _training_rate,
         ),
         (Head("MB train", "peak memory", wide_only=True), lambda e: significant(e.costs.get("train_peak_mb"))),
         (Head("px", "input side", wide_only=True), lambda e: number(e.image_size, ".0f")),
@@ -198,6 +198,11 @@ def _rank_range(entry: Entry) -> Cell:
 
 def _p_value(entry: Entry) -> Cell:
     return Cell(NONE) if entry.p_value is None or entry.rank == 1 else number(entry.p_value, ".2g")
+
+
+def _training_rate(entry: Entry) -> Cell:
+    # A job that trained reports its own rate, at its own micro-batch; else it is the profile's single step.
+    return _at_batch(entry, "train_img_s", "micro_batch" if "micro_batch" in entry.costs else "train_step_batch")
 
 
 def _at_batch(entry: Entry, rate: str, batch: str) -> Cell:
