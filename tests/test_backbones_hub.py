@@ -142,7 +142,7 @@ def test_a_server_that_keeps_failing_gives_the_reason_and_the_next_step(server, 
     [file] = fetch(address_of(server), NAME)["files"]
     assert "cannot be downloaded" in file["error"]
     assert "503" in file["error"]
-    assert "--weights-dir" in file["error"]
+    assert "--weights" in file["error"]
 
 
 def test_a_repository_that_the_hub_does_not_have_is_said_at_once(server, fetch):

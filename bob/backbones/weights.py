@@ -178,4 +178,4 @@ def _next_step(backbone: Backbone) -> str:
     step = "'bob fetch' brings them where the hub can be reached"
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in hub.TRUE:
         step += " (and HF_HUB_OFFLINE is not set)"
-    return f"{step}; or put '{backbone.name}.safetensors' into a folder named with --weights-dir."
+    return f"{step}; or put '{backbone.name}.safetensors' into a folder named with --weights."
