@@ -11,7 +11,7 @@ import pytest
 
 from bob.errors import ConfigError
 from bob.runners import devices
-from bob.runners.devices import cgroup_cpus, choose_device, cpu_count, gpus, plan_slots
+from bob.runners.devices import cgroup_cpus, choose_device, cpu_count, crowded, gpus, plan_slots
 from bob.runners.memory import oom_kills
 
 
@@ -43,6 +43,16 @@ def test_the_core_count_follows_the_affinity() -> None:
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "1"
     assert 1 <= cpu_count() <= len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(("others", "expected"), [(10.0, False), (60.0, True)])
+def test_a_crowded_machine_is_told_by_the_cores_we_may_use(
+    monkeypatch: pytest.MonkeyPatch, others: float, expected: bool
+) -> None:
+    mine = os.sched_getaffinity(0)
+    shares = [others if core in mine else 35.0 for core in range(max(mine) + 2)]
+    monkeypatch.setattr(devices.psutil, "cpu_percent", lambda interval, percpu: shares)
+    assert crowded() is expected
 
 
 @pytest.mark.parametrize(

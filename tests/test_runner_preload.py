@@ -27,7 +27,7 @@ print(json.dumps({
 
 @pytest.mark.slow
 def test_the_preloaded_server_holds_the_libraries_but_no_gpu_and_no_thread() -> None:
-    environment = {**os.environ, **server_environment(threads=2, workers=2), "OPENBLAS_NUM_THREADS": "1"}
+    environment = {**os.environ, **server_environment(threads=2, patient=True), "OPENBLAS_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", LOOK], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {"cuda": False, "threads": 1, "timm": True, "tasks": True}
@@ -50,7 +50,7 @@ def test_workers_get_the_servers_variables_and_no_secret(tmp_path: Path, monkeyp
     monkeypatch.setenv("BOB_UPLOAD_TOKEN", "sesame")
     monkeypatch.setenv("BOB_RESULTS", "here")
     names = ["BOB_UPLOAD_TOKEN", "BOB_RESULTS", "OMP_WAIT_POLICY", "MALLOC_TRIM_THRESHOLD_"]
-    server = ForkServer(preload=(), variables=server_environment(threads=1, workers=2))
+    server = ForkServer(preload=(), variables=server_environment(threads=1, patient=True))
     try:
         seen = variables_of_a_worker(server, str(tmp_path / "seen"), names)
     finally:
@@ -60,7 +60,7 @@ def test_workers_get_the_servers_variables_and_no_secret(tmp_path: Path, monkeyp
 
 
 def test_other_variables_mean_another_server_and_the_same_ones_the_same(tmp_path: Path) -> None:
-    alone, shared = server_environment(threads=2, workers=1), server_environment(threads=1, workers=2)
+    alone, shared = server_environment(threads=2, patient=False), server_environment(threads=1, patient=True)
     server = ForkServer(preload=(), variables=alone)
     try:
         seen = []

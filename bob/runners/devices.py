@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from bob.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -19,6 +21,7 @@ log = logging.getLogger(__name__)
 DEV = Path("/dev")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NVIDIA_SMI_TIMEOUT_S = 30
+CROWDED_PERCENT = 25.0
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -44,6 +47,14 @@ def cpu_count() -> int:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cgroup_cpus(Path("/proc/self/cgroup"), CGROUP_ROOT)
     return max(1, cores if quota is None else min(cores, int(quota)))
+
+
+def crowded(*, interval_s: float = 0.3) -> bool:
+    """Tell whether others use more than a quarter of the cores this process may use, looking for ``interval_s``."""
+    shares = psutil.cpu_percent(interval=interval_s, percpu=True)
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(shares))
+    used = [share for core, share in enumerate(shares) if core in mine] or shares
+    return sum(used) / len(used) > CROWDED_PERCENT
 
 
 def cgroup_cpus(membership: Path, root: Path) -> float | None:

@@ -6,7 +6,7 @@ import logging
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bob.artifacts import ArtifactStore
@@ -14,7 +14,8 @@ from bob.context import Context
 from bob.errors import ConfigError, DataMissingError, WeightsMissingError
 from bob.job import Job
 from bob.registry import load_reference
-from bob.runners.devices import cpu_count, plan_slots
+from bob.runners import worker
+from bob.runners.devices import cpu_count, crowded, plan_slots
 from bob.runners.display import Display, make_display
 from bob.runners.interrupts import Interrupts
 from bob.runners.schedule import Schedule
@@ -120,7 +121,7 @@ class LocalRunner:
         if timeout_min is not None and timeout_min <= 0:
             raise ConfigError(f"timeout of {timeout_min} min: expected more than 0.")
         self._jobs = list({job.id: job for job in jobs}.values())
-        self._preload = tuple(preload)
+        self._preload = (worker.__name__, *preload)
         self._display = make_display(display) if isinstance(display, str) else display
         slots, cores = plan_slots(workers=workers, device=device), cpu_count()
         self._setting = Setting(
@@ -128,8 +129,8 @@ class LocalRunner:
             cache_dir=cache_dir.absolute(),
             slots=slots,
             cores=cores,
-            alone=server_environment(threads=cores, workers=1),
-            shared=server_environment(threads=slots[0].threads, workers=len(slots)),
+            alone=server_environment(threads=cores, patient=False),
+            shared=server_environment(threads=slots[0].threads, patient=len(slots) > 1),
             loader_workers=loader_workers,
             timeout_min=timeout_min,
             grace_s=grace_s,
@@ -166,6 +167,10 @@ class LocalRunner:
 
     def _run_jobs(self, todo: list[Job], statuses: dict[str, str]) -> tuple[Session, bool]:
         slots = self._setting.slots
+        if len(slots) == 1 and crowded():
+            log.info("Others use this machine's cores: the jobs' threads wait patiently, which is a little slower.")
+            patient = server_environment(threads=slots[0].threads, patient=True)
+            self._setting = replace(self._setting, shared=patient)
         schedule = Schedule(todo, made=ArtifactStore(self._setting.cache_dir).has)
         first = self._setting.alone if schedule.starts_exclusive else self._setting.shared
         server = ForkServer(preload=self._preload, variables=first)

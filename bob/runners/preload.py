@@ -10,7 +10,15 @@ import importlib
 
 from bob.tasks.spec import TASKS
 
-MODULES = ("torch", "torch.utils.data", "timm", "torchvision", "PIL.Image", "bob.run", "bob.tasks.artifacts")
+MODULES = (
+    "torch",
+    "torch.utils.data",
+    "timm",
+    "torchvision",
+    "PIL.Image",
+    "bob.run",
+    "bob.tasks.artifacts",
+)
 
 
 def load() -> None:

@@ -41,11 +41,17 @@ ALLOCATOR = {
 }
 
 
-def server_environment(*, threads: int, workers: int) -> dict[str, str]:
-    """Return the variables that must stand before torch is loaded: allocator, threads, and patience in waiting."""
+def server_environment(*, threads: int, patient: bool) -> dict[str, str]:
+    """Return the variables that must stand before torch is loaded: allocator, threads, and patience in waiting.
+
+    Args:
+        threads: Threads of one worker.
+        patient: Whether threads sleep while they wait, because the cores are shared with others.
+    """
     variables = {**ALLOCATOR, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    if workers > 1:
-        # Threads that wait busily take the cores from the neighbours: 10 times slower beside one of them.
+    if patient:
+        # Threads that wait busily take the cores from the neighbours: 10 times slower beside one of them. On a quiet
+        # machine the patience costs a quarter.
         variables |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
     return variables
 
