@@ -42,7 +42,7 @@ def write_features(setup: Setup, folder: Path) -> None:
     pictures = sum(fact["pictures"] for fact in facts.values())
     write_meta(
         folder,
-        setup.pictures("train").classes,
+        facts["train"]["classes"],
         {
             "width": model.width,
             "pooling": model.pooling,
@@ -77,7 +77,12 @@ def _write_split(setup: Setup, forward: Forward, folder: Path, split: str, width
     write_labels(folder, split, pictures.labels, pictures.ids)
     seconds = time.perf_counter() - started
     log.info("Features of %d %s pictures in %.1f s.", len(pictures), split, seconds)
-    return {"seconds": seconds, "pictures": len(pictures), "dropped": len(pictures.dropped)}
+    return {
+        "seconds": seconds,
+        "pictures": len(pictures),
+        "dropped": len(pictures.dropped),
+        "classes": pictures.classes,
+    }
 
 
 def _check(features: np.ndarray, indices: np.ndarray, ids: tuple[str, ...]) -> None:
