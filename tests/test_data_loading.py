@@ -11,7 +11,7 @@ import torch
 from data_helpers import class_folders
 
 from bob.backbones.spec import InputConfig
-from bob.data.loading import PictureBatches, PictureCache
+from bob.data.loading import PictureBatches, PictureCache, Views
 from bob.data.pictures import open_split
 from bob.data.resolve import resolve_dataset
 from bob.data.transforms import eval_transform
@@ -127,3 +127,10 @@ def test_pictures_survive_pickling(pictures):
 def test_impossible_settings_are_named(pictures):
     with pytest.raises(ConfigError, match="batch_size 0"):
         PictureBatches(pictures, INPUT, batch_size=0)
+
+
+def test_a_view_depends_on_seed_epoch_and_picture_and_on_each_of_them(pictures):
+    views = Views(PictureCache(pictures, 0), INPUT, seed=3)
+    others = [views[1, 4], views[0, 5], Views(PictureCache(pictures, 0), INPUT, seed=4)[0, 4]]
+    assert (views[0, 4] == Views(PictureCache(pictures, 0), INPUT, seed=3)[0, 4]).all()
+    assert not any((views[0, 4] == other).all() for other in others)
