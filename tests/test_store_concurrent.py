@@ -79,10 +79,10 @@ def test_folding_from_many_processes_at_once_keeps_every_row(tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_200_kills_with_two_writers_at_a_time(tmp_path: Path) -> None:
+def test_sixty_kills_with_two_writers_at_a_time(tmp_path: Path) -> None:
     store, pauses = ResultStore(tmp_path / "results"), random.Random(7)
     acknowledged: set[str] = set()
-    for kill in range(100):
+    for kill in range(30):
         logs = [tmp_path / f"acknowledged-{kill}-{side}" for side in "ab"]
         writers = [start(append_forever, store.layout.root, f"{kill:03d}{log.name[-1]}", log) for log in logs]
         for log, writer in zip(logs, writers, strict=True):
@@ -92,4 +92,4 @@ def test_200_kills_with_two_writers_at_a_time(tmp_path: Path) -> None:
             writer.join()
             acknowledged |= set(said(log))
     rows = set(store.load()["job_id"])
-    assert acknowledged <= rows and len(rows - acknowledged) <= 200 and store.damaged() == {}
+    assert acknowledged <= rows and len(rows - acknowledged) <= 60 and store.damaged() == {}
