@@ -30,7 +30,7 @@ suite: .venv/.built
 	$(BOB) run $(SUITE) --results $(RESULTS) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 test: .venv/.built
-	.venv/bin/python -m pytest -m "not slow and not gpu and not slurm" $(ARGS)
+	.venv/bin/python -m pytest $(ARGS)
 
 test-all: .venv/.built
 	.venv/bin/python -m pytest -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)

@@ -10,6 +10,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
+
 from bob.files import digest, write_text
 
 if TYPE_CHECKING:
@@ -128,3 +130,23 @@ def wait(device: str) -> None:
         import torch
 
         torch.cuda.synchronize(device)
+
+
+class Neighbours:
+    """How much of the host's CPU time other processes take, from its making on: a busy host spoils a profile."""
+
+    def __init__(self) -> None:
+        self._start = self._seconds()
+
+    def share(self) -> float:
+        """Return the others' share of the host's CPU time since the start, in [0, 1]."""
+        spent, mine, available = (end - start for end, start in zip(self._seconds(), self._start, strict=True))
+        return min(1.0, max(0.0, (spent - mine) / available)) if available > 0 else 0.0
+
+    @staticmethod
+    def _seconds() -> tuple[float, float, float]:
+        host, own = psutil.cpu_times(), psutil.Process().cpu_times()
+        idle = host.idle + getattr(host, "iowait", 0.0)
+        # Guests' time is part of the users' time already.
+        total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
+        return total - idle, own.user + own.system, total

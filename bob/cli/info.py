@@ -34,17 +34,19 @@ def list_entries(options: argparse.Namespace) -> int:
 
 def profile(options: argparse.Namespace) -> int:
     """Measure one backbone's cost here and print it with its circumstances."""
+    import torch
+
     from bob.backbones import catalogue
-    from bob.profiling import faster_precision, measure_profile
+    from bob.profiling import measure_profile
     from bob.runners.devices import choose_device, cpu_count
+    from bob.training.precision import choose_precision
 
     for plugin in options.plugin or ():
         catalogue.load_plugin(Path(plugin))
     backbone = catalogue.find(options.backbone)
     device, _ = choose_device(options.device)
-    precision = options.precision
-    if precision == "auto":
-        precision = faster_precision(device, settings_from(options).cache_dir)
+    cache_dir = settings_from(options).cache_dir
+    precision = choose_precision(options.precision, device=torch.device(device), cache_dir=cache_dir)
     config = catalogue.resolve_input(backbone, resolution="fixed", image_size=options.image_size)
     figures = measure_profile(
         backbone, image_size=config.image_size, precision=precision, device=device, threads=cpu_count()
