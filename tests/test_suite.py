@@ -82,7 +82,7 @@ def test_what_is_no_plain_mapping_is_refused_and_runs_no_code(text, said):
 
 
 def test_an_unknown_scale_offers_the_closest():
-    with pytest.raises(SuiteError, match="no scale 'papr'. Did you mean 'paper'"):
+    with pytest.raises(SuiteError, match=r"no scale 'papr'\. Did you mean 'paper'"):
         at_scale(check(GOOD), "papr")
 
 

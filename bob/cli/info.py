@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -94,11 +93,11 @@ def _protocols(text: str | None) -> Iterator[dict[str, Any]]:
 
     for name in TASKS:
         for protocol in TASKS.get(name).protocols.values():
-            for key, param in (protocol.params or {"": None}).items():
+            if _matches(text, name, protocol.name, protocol.doc):
+                yield {"protocol": protocol.name, "parameter": "", "default": "", "meaning": protocol.doc}
+            for key, param in protocol.params.items():
                 if _matches(text, name, protocol.name, key):
-                    default = "" if param is None else asdict(param)["default"]
-                    meaning = protocol.doc if param is None else param.doc
-                    yield {"protocol": protocol.name, "parameter": key, "default": default, "meaning": meaning}
+                    yield {"protocol": "", "parameter": key, "default": param.default, "meaning": param.doc}
 
 
 def _datasets(text: str | None) -> Iterator[dict[str, Any]]:
