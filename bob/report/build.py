@@ -23,7 +23,7 @@ from bob.report.plots import interval_plot, latency_plot
 from bob.report.recommend import recommend
 from bob.report.select import Row, choose_rows, group_rows
 from bob.report.tables import Table, cost_table, coverage_table, overall_table, score_table
-from bob.report.text import markdown_page, ranking_csv, rich_table
+from bob.report.text import markdown_page, ranking_csv, rich_table, shown_cells
 from bob.store import ResultStore
 from bob.version import __version__
 
@@ -86,7 +86,12 @@ class Report:
             console.print(escape(line), highlight=False)
         for line in self.banners:
             console.print(f"[bold yellow]{escape(line)}[/bold yellow]", highlight=False)
+        seen: set[tuple[tuple[str, ...], ...]] = set()
         for table in self.tables:
+            content = shown_cells(table, width=console.width)
+            if content in seen:
+                continue  # the same backbones cost the same on every board
+            seen.add(content)
             console.print()
             console.print(rich_table(table, width=console.width))
             for sentence in table.caption:

@@ -20,6 +20,7 @@ COSTS = (
     "train_img_s",
     "train_step_batch",
     "micro_batch",
+    "profile_others_cpu",
     "train_s",
     "wall_s",
     "device_hours",

@@ -10,6 +10,7 @@ from bob.report.model import Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"
+BUSY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,11 @@ def score_table(board: Board) -> Table:
     if board.z_reason is None:
         columns.append((Head("z", "score against the suite's reference set"), lambda e: number(e.z, "+.2f")))
     if any(entry.rank_low is not None for entry in board.entries):
-        columns.append((Head("ranks", "central 95 % of ranks over resampled test sets"), _rank_range))
+        columns.append((Head("ranks", "central 95 % of ranks over resampled test sets", wide_only=True), _rank_range))
     if _has_test(board):
         columns.append((Head("p", "Holm-adjusted, against the best", wide_only=True), _p_value))
+    if any("latency_ms_b1_p50" in entry.costs for entry in board.entries):
+        columns.append((Head("ms p50", "latency at batch 1; *: no candidate scores as high at less"), _latency))
     if letters:
         columns.append((Head("notes", "explained below", numeric=False), lambda e: Cell(_letters(e, letters))))
     return _table(board, board.name, columns, _score_caption(board, letters))
@@ -119,13 +122,20 @@ def cost_table(board: Board) -> Table | None:
         (Head("MB train", "peak memory", wide_only=True), lambda e: significant(e.costs.get("train_peak_mb"))),
         (Head("px", "input side", wide_only=True), lambda e: number(e.image_size, ".0f")),
         (Head("hours/run", "device hours", wide_only=True), lambda e: significant(e.costs.get("device_hours"))),
-        (Head("front", "no candidate is as good and faster", numeric=False), lambda e: Cell("*" if e.pareto else "")),
     ]
-    caption = (
-        f"Measured at {board.measured_at}; ms: batch 1; img/s and MB inf.: at the batch after @. "
-        "Front *: no candidate scores as high at less latency.",
-    )
-    return _table(board, f"{board.name}: cost", columns, caption)
+    caption = [f"Measured at {board.measured_at}; ms: batch 1; img/s and MB inf.: at the batch after @."]
+    busy = max((entry.costs.get("profile_others_cpu", 0.0) for entry in board.entries), default=0.0)
+    if busy > BUSY_SHARE:
+        caption.append(
+            f"The host was busy: others took up to {busy:.0%} of its CPU time during a profile, so times are too long."
+        )
+    return _table(board, f"{board.name}: cost", columns, tuple(caption))
+
+
+def _latency(entry: Entry) -> Cell:
+    latency = entry.costs.get("latency_ms_b1_p50")
+    shown = significant(latency)
+    return Cell(shown.text + ("*" if entry.pareto else " "), latency)
 
 
 def overall_table(entries: Sequence[OverallEntry]) -> Table:
@@ -232,6 +242,8 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     if any(entry.is_control for entry in board.entries):
         said.append(f"Rank {NONE}: a control, a baseline outside every rank and mean.")
     said.append(f"Rank {TIED}: not told from the best by the {board.test}." if _has_test(board) else f"{board.test}.")
+    if any(entry.pareto for entry in board.entries):
+        said.append("ms p50: latency at batch 1; *: no candidate scores as high at less.")
     if board.z_reason is not None:
         said.append(f"No z-score: {board.z_reason}.")
     said += [f"{note[:1].upper()}{note[1:]}." for note in board.notes]

@@ -20,7 +20,7 @@ _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
 
 def rich_table(table: Table, *, width: int) -> RichTable:
     """Return the table for a terminal of ``width`` columns; narrow ones get fewer columns."""
-    shown = [i for i, head in enumerate(table.heads) if width >= WIDE_COLUMNS or not head.wide_only]
+    shown = _shown(table, width)
     out = RichTable(
         title=escape(table.title),
         title_justify="left",
@@ -36,6 +36,17 @@ def rich_table(table: Table, *, width: int) -> RichTable:
     for row, cells in enumerate(table.rows):
         out.add_row(*(escape(cells[i].text) for i in shown), style="dim" if row in table.muted else None)
     return out
+
+
+def shown_cells(table: Table, *, width: int) -> tuple[tuple[str, ...], ...]:
+    """Return the text of the cells that a terminal of ``width`` columns shows, rows sorted, whatever the title."""
+    shown = _shown(table, width)
+    heads = tuple(table.heads[i].title for i in shown)
+    return (heads, *sorted(tuple(cells[i].text for i in shown) for cells in table.rows))
+
+
+def _shown(table: Table, width: int) -> list[int]:
+    return [i for i, head in enumerate(table.heads) if width >= WIDE_COLUMNS or not head.wide_only]
 
 
 def markdown_table(table: Table) -> str:
