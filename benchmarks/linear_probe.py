@@ -1,6 +1,6 @@
 """Time of a `linear` job against decoding, transforming and one bare forward pass over the same pictures.
 
-    python -m benchmarks.linear_probe --data FOLDER [--size 224] [--threads 2] [--rounds 3]
+    python -m benchmarks.linear_probe [--data FOLDER] [--size 224] [--threads 2] [--rounds 3]
 
 Start-up is left out on both sides: imports, building the model, and the check of the pictures that runs once per data
 set. The bare side is a DataLoader-free loop: the evaluation transform in threads, batches of 32, channels last, no
@@ -19,8 +19,9 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.jobs import benchmark_job
+from benchmarks._jobs import benchmark_job
 from bob.context import Context
+from bob.data.pictures import Pictures
 from bob.data.spec import SPLITS
 from bob.data.transforms import eval_transform
 from bob.job import Job
@@ -31,6 +32,10 @@ from bob.tasks.setup import EVALUATION_BATCH, Setup
 def bare_pass(job: Job, context: Context, model: torch.nn.Module) -> float:
     """Return the seconds of decode, transform and forward over all splits."""
     setup, transform = Setup.of(job, context), eval_transform(job.input)
+
+    def read(pictures: Pictures, index: int) -> torch.Tensor:
+        return transform(pictures.load(index))
+
     started = time.perf_counter()
     with ThreadPoolExecutor(context.threads) as pool, torch.inference_mode():
         for split in SPLITS:
@@ -38,7 +43,7 @@ def bare_pass(job: Job, context: Context, model: torch.nn.Module) -> float:
             waiting = None
             for first in range(0, len(pictures) + EVALUATION_BATCH, EVALUATION_BATCH):
                 indices = range(first, min(first + EVALUATION_BATCH, len(pictures)))
-                coming = [pool.submit(lambda index: transform(pictures.load(index)), index) for index in indices]
+                coming = [pool.submit(read, pictures, index) for index in indices]
                 if waiting:
                     images = torch.stack([future.result() for future in waiting])
                     model(images.to(memory_format=torch.channels_last))
@@ -49,7 +54,7 @@ def bare_pass(job: Job, context: Context, model: torch.nn.Module) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default="tf_efficientnet_lite0.in1k")
-    parser.add_argument("--data", required=True)
+    parser.add_argument("--data", default="scenes")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)

@@ -74,6 +74,11 @@ class Finetune:
         self.has_batch_norm = False
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one pass over train."""
+        return self._train.steps_per_epoch
+
+    @property
     def steps(self) -> int:
         """Steps per trial: the budget's pictures seen, rounded up to whole batches."""
         seen = self.setup.job.budget.images_seen
