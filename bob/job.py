@@ -155,6 +155,8 @@ class Job:
             "initialisation_seed": self.seed if self.is_control else None,
             "input": _plain(self.input),
             "precision": self.precision,
+            # What "auto" comes to depends on the hardware, and so do the features.
+            "hardware": self.hardware if self.precision == "auto" else None,
             "dataset": self.dataset_fingerprint,
             "caps": (self.budget.max_train, self.budget.max_val, self.budget.max_test),
         }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,8 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
     _check_score(row)
     ResultStore(context.results_dir).append(row, result.outcomes)
+    # Only now: a job killed before its row is written goes on from its checkpoint.
+    shutil.rmtree(context.work_dir / job.id, ignore_errors=True)
     return row
 
 

@@ -73,6 +73,13 @@ class BackboneModel(nn.Module):
         """Whether a layer normalises by statistics over the batch."""
         return any(isinstance(module, _BatchNorm) for module in self.modules())
 
+    @property
+    def no_decay_names(self) -> frozenset[str]:
+        """Names, as in ``layer_groups``, of what timm trains without weight decay (position embeddings, tokens)."""
+        ask = getattr(self.arch_module, "no_weight_decay", None)
+        listed = ask() if callable(ask) else ()
+        return frozenset(f"arch_module.{name}" for name in listed)
+
     def layer_groups(self) -> list[Group]:
         """Return all parameters by name in groups from the stem to the top, the new head last, for layer decay.
 

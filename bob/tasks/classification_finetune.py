@@ -74,17 +74,9 @@ class Finetune:
         self.has_batch_norm = False
 
     @property
-    def steps_per_epoch(self) -> int:
-        """Steps in one pass over train."""
-        return self._train.steps_per_epoch
-
-    @property
     def steps(self) -> int:
         """Steps per trial: the budget's pictures seen, rounded up to whole batches."""
-        seen = self.setup.job.budget.images_seen
-        if seen is None:
-            seen = round(float(self.params["epochs"]) * len(self.pictures["train"]))
-        return max(1, math.ceil(seen / self.batch_size))
+        return max(1, math.ceil(self._spent("images_seen") / self.batch_size))
 
     def rates(self) -> list[float]:
         """Return the learning rates to try.
@@ -93,10 +85,16 @@ class Finetune:
             ConfigError: More trials are asked for than there are rates.
         """
         lrs = [float(lr) for lr in self.params["lrs"]]
-        trials = self.setup.job.budget.trials or int(self.params["trials"])
+        trials = self._spent("trials")
         if trials > len(lrs):
             raise ConfigError(f"trials={trials} is more than the {len(lrs)} rates in lrs.", hint="--set lrs=[...]")
         return lrs[:trials]
+
+    def _spent(self, name: str) -> int:
+        value = getattr(self.setup.job.budget, name)
+        if value is None:
+            raise ConfigError(f"the budget of job {self.setup.job.id} has no {name}.", hint="Plans settle it.")
+        return value
 
     def trial(self, lr: float) -> Trial:
         """Build the trial of a rate: the same each time, and but for the rate the same as every other."""
@@ -114,6 +112,7 @@ class Finetune:
             lr=lr,
             layer_decay=float(self.params["layer_decay"]),
             weight_decay=float(self.params["weight_decay"]),
+            no_decay_names=model.backbone.no_decay_names,
         )
         smoothing = float(self.params["label_smoothing"])
         loss = functools.partial(nn.functional.cross_entropy, label_smoothing=smoothing, reduction="sum")
@@ -197,6 +196,4 @@ def finetune(job: Job, context: Context) -> TaskResult:
         cost["train_img_s"] = best["train_img_s"]
     hparams = {**work.params, "lr": best["lr"], "steps": work.steps, "batch_size": work.batch_size}
     facts = {"hparams": hparams, "search": found.trials, "cost": cost, "notes": work.notes(found)}
-    result = scored(probabilities, test.labels, test.ids, **facts)
-    checkpoints.clear()
-    return result
+    return scored(probabilities, test.labels, test.ids, **facts)

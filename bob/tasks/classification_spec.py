@@ -78,8 +78,6 @@ FINETUNE = Protocol(
             doc="learning rates, in the order tried: the budget's `trials` says how many of them",
             low=1e-9,
         ),
-        "trials": Param(default=3, doc="learning rates tried if the budget does not say", low=1),
-        "epochs": Param(default=8.0, doc="passes over train in each trial if the budget has no images_seen", low=1e-3),
         "batch_size": Param(default=32, doc="effective batch in pictures, whatever the micro-batch", low=1),
         "weight_decay": Param(default=0.05, doc="AdamW's, on matrices and kernels only", low=0.0),
         "layer_decay": Param(default=0.8, doc="factor on the learning rate for each layer group below the head", low=0),
