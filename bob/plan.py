@@ -86,7 +86,7 @@ def expand(
     backbones = _backbones(suite, source)
     located = [(backbone, _locate(backbone, settings)) for backbone in backbones]
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
-    datasets = {text: _dataset(text, source, settings) for text in sorted(texts)}
+    datasets = {text: _dataset(text, source, settings, suite.bad_pictures) for text in sorted(texts)}
     jobs = tuple(
         job
         for number, entry in enumerate(suite.tasks)
@@ -214,10 +214,10 @@ def _code(backbone: Backbone) -> str:
     return sha256_file(own.code)[:16] if own else "timm"
 
 
-def _dataset(text: str, source: YamlSource, settings: Settings) -> _Dataset:
+def _dataset(text: str, source: YamlSource, settings: Settings, policy: str) -> _Dataset:
     try:
         with _located(source, "datasets"):
-            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir)
+            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir, policy=policy)
             return _Dataset(text=text, spec=spec)
     except DataMissingError as error:
         return _Dataset(text=text, missing=error.message)

@@ -97,6 +97,7 @@ class Suite(_Model):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     timeout_min: float = Field(720, gt=0, description="Minutes after which a job is stopped.")
     profile: bool = Field(True, description="Measure latency, throughput and memory of every architecture.")
+    bad_pictures: Literal["skip", "error"] = Field("skip", description="What becomes of pictures that cannot be read.")
     plugins: list[str] = Field(default_factory=list, description="Python files with your own backbones; they are run.")
     scales: dict[str, Scale] = Field(default_factory=dict, description="Other scales of this suite, by name.")
 
