@@ -173,6 +173,9 @@ def _matrix(entries: Sequence[Entry], paired: Paired) -> NDArray[np.float64] | N
     return np.stack([paired.matrix.get(entry.backbone, absent) for entry in entries])
 
 
+LEFT_OUT = "unreadable pictures left out"
+
+
 def circumstances(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Return what the rows were made under, as text by name: one value, or every value there is."""
     names = {
@@ -189,6 +192,7 @@ def circumstances(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "profile_threads": "profile threads",
         "n_train": "training pictures",
         "n_test": "test pictures",
+        "dropped_pictures": LEFT_OUT,
         "dataset_fingerprint": "data fingerprint",
         "bob_version": "BoB",
         "torch_version": "torch",

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from bob.files import write_bytes, write_text
-from bob.report.boards import make_board
+from bob.report.boards import LEFT_OUT, make_board
 from bob.report.coverage import measure_coverage
 from bob.report.html import Plot, Section, render_page
 from bob.report.model import Board, Coverage, OverallEntry
@@ -183,6 +183,12 @@ def _banners(boards: Sequence[Board], mix: bool) -> tuple[str, ...]:
     if any(board.smoke for board in boards):
         which = [board.name for board in boards if board.smoke]
         banners.append(SMOKE_BANNER if len(which) == len(boards) else f"{SMOKE_BANNER} ({'; '.join(which)})")
+    left_out = {board.dataset: board.circumstances.get(LEFT_OUT, "0") for board in boards}
+    banners += [
+        f"{count} pictures of {dataset} cannot be read and are left out; the logs name them"
+        for dataset, count in left_out.items()
+        if count != "0"
+    ]
     if mix and any(note.startswith("mixed rows") for board in boards for note in board.notes):
         banners.append("mixed rows: these tables compare what was made under different circumstances")
     return tuple(banners)

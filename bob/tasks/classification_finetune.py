@@ -74,6 +74,11 @@ class Finetune:
         self.has_batch_norm = False
 
     @property
+    def steps_per_epoch(self) -> int:
+        """Whole batches in one pass over train."""
+        return self._train.steps_per_epoch
+
+    @property
     def steps(self) -> int:
         """Steps per trial: the budget's pictures seen, rounded up to whole batches."""
         return max(1, math.ceil(self._spent("images_seen") / self.batch_size))
@@ -121,7 +126,7 @@ class Finetune:
 
     def training_batches(self, first_step: int) -> Batches:
         """Yield training batches for ever, from ``first_step`` (counted over all epochs) on."""
-        epoch, step = divmod(first_step, self._train.steps_per_epoch)
+        epoch, step = divmod(first_step, self.steps_per_epoch)
         while True:
             yield from self._train.batches(epoch, start_step=step)
             epoch, step = epoch + 1, 0
