@@ -37,7 +37,7 @@ def test_a_job_trains_searches_and_says_how(data, tmp_path):
     job = job_of(data, context, "finetune", **SMALL)
     result = classification.finetune(job, context)
     assert result.score == pytest.approx(result.outcomes["outcome"].mean())
-    assert [entry["lr"] for entry in result.search] == [1e-3, 3e-3]
+    assert [entry["lr"] for entry in result.search] == [3e-3, 1e-3]
     assert all(entry["steps"] == 4 and entry["val_score"] is not None for entry in result.search)
     best = max(result.search, key=lambda entry: (entry["val_score"], -entry["val_loss"]))
     assert result.hparams["lr"] == best["lr"]

@@ -190,7 +190,7 @@ def test_store_with_skipped_rows_only_groups_the_reasons(tmp_path: Path) -> None
         store.append({**sample_row(name), "status": "skipped", "score": None, **why})
     report = _build(tmp_path)
     text = " ".join(_printed(report, 100).split())
-    assert "nothing to rank" in text and "bob fetch sample" in text and "8 jobs: 8 skipped" in text
+    assert "nothing to rank" in text and "'bob fetch SUITE'" in text and "8 jobs: 8 skipped" in text
     assert len(report.coverage.reasons) == 1 and report.coverage.reasons[0].jobs == 8
 
 

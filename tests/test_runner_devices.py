@@ -80,8 +80,10 @@ def test_gpus_are_listed_by_nvidia_smi(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_cores_are_shared_and_gpus_are_not() -> None:
-    assert [s.threads for s in plan_slots(cores=8, gpu_names=())] == [2, 2, 2, 2]
-    assert [s.threads for s in plan_slots(cores=1, gpu_names=())] == [1]
+    assert [s.threads for s in plan_slots(cores=4, gpu_names=(), memory_gb=100)] == [1, 1, 1, 1]
+    assert [s.threads for s in plan_slots(cores=8, gpu_names=(), jobs=2, memory_gb=100)] == [4, 4]
+    assert [s.threads for s in plan_slots(cores=8, gpu_names=(), memory_gb=7)] == [4, 4]
+    assert [s.threads for s in plan_slots(cores=1, gpu_names=(), memory_gb=1)] == [1]
     assert [(s.device, s.gpu, s.threads) for s in plan_slots(workers=3, cores=8, gpu_names=())] == [("cpu", "", 2)] * 3
     two = plan_slots(cores=16, gpu_names=("0", "3"))
     assert [(s.device, s.gpu, s.threads) for s in two] == [("cuda:0", "0", 8), ("cuda:0", "3", 8)]

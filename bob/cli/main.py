@@ -84,7 +84,7 @@ def _add_suite_commands(commands: _Commands) -> None:
         _add_folders(parser)
     for parser in (plan, fetch):
         _add_json(parser)
-    run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per two CPU cores)")
+    run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per CPU core)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
     run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
     run.add_argument("--no-fetch", action="store_true", help="do not ask the hub for checkpoints that are missing")

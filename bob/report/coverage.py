@@ -11,14 +11,15 @@ from bob.row import STATUSES
 
 NOT_RUN = "not run"
 _BY_CLASS = {
-    "WeightsMissingError": "bring the weights: 'bob fetch SUITE' where there is a network, or --weights-dir FOLDER",
+    "WeightsMissingError": "bring the weights: 'bob fetch SUITE' where there is a network, or --weights FOLDER",
     "WeightsError": "the file is not the checkpoint its name says: delete it, then 'bob fetch SUITE'",
     "DataMissingError": "bring the data: 'bob fetch SUITE' where there is a network, or --data FOLDER",
     "DataError": "look at the pictures that the message names, then run the suite again",
     "NumericalError": "the loss or score was not finite: 'bob show JOB' has the settings and the log",
 }
+_SAID_BRIEFLY = {"WeightsMissingError": "no weights source on this machine has the checkpoint"}
 _BY_STATUS = {
-    "oom": "the smallest micro-batch did not fit: use a device with more memory, or a smaller --image-size",
+    "oom": "the smallest micro-batch did not fit: use a device with more memory, or --set image_size=N",
     "timeout": "raise timeout_min in the suite, or give the suite a faster device",
     "failed": "'bob show JOB' has the message and the log; running the suite again tries once more",
     "skipped": "running the suite again looks once more",
@@ -58,7 +59,9 @@ def _reason(row: Row) -> tuple[str, str, str]:
     status = str(row["status"])
     kind = str(row.get("error_class") or "")
     message, _, hint = str(row.get("error_message") or row.get("error") or "no message").partition("\n")
-    # One reason per kind of error and not per backbone: the name is in the next column.
+    # One reason per kind of error and not per backbone: the name is in the next column, the places are in the row.
+    if kind in _SAID_BRIEFLY:
+        return status, _SAID_BRIEFLY[kind], _BY_CLASS[kind]
     what = message.replace(f"'{row.get('backbone')}'", "this backbone").strip()
     return (
         status,

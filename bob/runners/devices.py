@@ -22,6 +22,7 @@ DEV = Path("/dev")
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NVIDIA_SMI_TIMEOUT_S = 30
 CROWDED_PERCENT = 25.0
+JOB_GB = 3.0  # what a job of a mid-sized backbone may take
 DEVICES = ("auto", "cpu", "cuda")
 
 
@@ -124,14 +125,21 @@ def plan_slots(
     device: str = "auto",
     cores: int | None = None,
     gpu_names: Sequence[str] | None = None,
+    jobs: int | None = None,
+    memory_gb: float | None = None,
 ) -> tuple[Slot, ...]:
     """Divide the machine: one worker per GPU, or one per share of the cores.
 
+    Two jobs on a core each do half as much again as one job on two cores, so a CPU is cut into as many shares as there
+    are cores, jobs, or memory for.
+
     Args:
-        workers: How many at most; None for one per GPU, or one per two cores without GPUs.
+        workers: How many at most; None for one per GPU, or without GPUs one per core, job and ``JOB_GB`` of memory.
         device: ``auto`` (GPUs if there are any), ``cpu`` or ``cuda``.
         cores: Cores to share; None for all this process may use.
         gpu_names: GPUs to share; None for all this process may use.
+        jobs: How many jobs there are to run; None if that is not known.
+        memory_gb: Memory to share, in 10^9 bytes; None for what is available.
 
     Raises:
         ConfigError: A number below one, another device, or ``cuda`` where there is no GPU.
@@ -146,7 +154,8 @@ def plan_slots(
         used = found[:workers]
         threads = max(1, cores // len(used))
         return tuple(Slot(index=i, device="cuda:0", gpu=name, threads=threads) for i, name in enumerate(used))
-    count = workers or max(1, cores // 2)
+    available_gb = psutil.virtual_memory().available / 1e9 if memory_gb is None else memory_gb
+    count = workers or max(1, min(cores, cores if jobs is None else jobs, int(available_gb // JOB_GB)))
     return tuple(Slot(index=i, device="cpu", gpu="", threads=max(1, cores // count)) for i in range(count))
 
 

@@ -123,7 +123,9 @@ class LocalRunner:
         self._jobs = list({job.id: job for job in jobs}.values())
         self._preload = (worker.__name__, *preload)
         self._display = make_display(display) if isinstance(display, str) else display
-        slots, cores = plan_slots(workers=workers, device=device), cpu_count()
+        self._store = ResultStore(results_dir.absolute())
+        todo = self._todo(self._store.statuses())
+        slots, cores = plan_slots(workers=workers, device=device, jobs=len(todo)), cpu_count()
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),
@@ -136,7 +138,6 @@ class LocalRunner:
             grace_s=grace_s,
             references=References(execute=execute, make_artifact=make_artifact, failure_row=failure_row),
         )
-        self._store = ResultStore(results_dir.absolute())
 
     def run(self) -> Summary:
         """Run what is missing; return when it is settled, or when Ctrl-C or SIGTERM has ended it.
@@ -148,7 +149,7 @@ class LocalRunner:
         statuses = self._store.statuses()
         missing = [job for job in self._jobs if job.missing and statuses.get(job.id) != "ok"]
         new_rows = [job for job in missing if self._record_missing(job, statuses.get(job.id))]
-        todo = [job for job in self._jobs if not job.missing and statuses.get(job.id) != "ok"]
+        todo = self._todo(statuses)
         session, interrupted = self._run_jobs(todo, statuses) if todo else (None, False)
         if session is not None or new_rows:
             self._store.fold(force=True)
@@ -164,6 +165,9 @@ class LocalRunner:
             left=len(todo) - settled,
             interrupted=interrupted,
         )
+
+    def _todo(self, statuses: dict[str, str]) -> list[Job]:
+        return [job for job in self._jobs if not job.missing and statuses.get(job.id) != "ok"]
 
     def _run_jobs(self, todo: list[Job], statuses: dict[str, str]) -> tuple[Session, bool]:
         slots = self._setting.slots

@@ -74,7 +74,7 @@ FINETUNE = Protocol(
     run="bob.tasks.classification:finetune",
     params={
         "lrs": Param(
-            default=(1e-3, 3e-3, 3e-4, 1e-2, 1e-4),
+            default=(3e-3, 1e-3, 1e-2, 3e-4, 1e-4),
             doc="learning rates, in the order tried: the budget's `trials` says how many of them",
             low=1e-9,
         ),
