@@ -87,6 +87,10 @@ def _add_suite_commands(commands: _Commands) -> None:
     run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per CPU core)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
     run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
+    run.add_argument(
+        "--loader-workers", type=int, default=0, metavar="N",
+        help="processes that decode pictures beside each job (default: 0, threads of the job itself)",
+    )  # fmt: skip
     run.add_argument("--no-fetch", action="store_true", help="do not ask the hub for checkpoints that are missing")
     run.add_argument("--display", choices=("auto", "live", "lines", "none"), default="auto", help="progress display")
 

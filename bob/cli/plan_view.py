@@ -35,21 +35,6 @@ def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settin
         console.print(f"[yellow]data set {escape(text)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
-def print_missing(console: Console, plan: Plan) -> None:
-    """Say which backbones no weights source has, grouped, and what to do about it."""
-    missing = plan.missing_backbones
-    if not missing:
-        return
-    console.print(
-        f"[yellow]{len(missing)} backbones skipped, their checkpoints are not on this machine:[/] "
-        f"{escape(', '.join(missing))}.\n"
-        f"Next: 'bob fetch {escape(plan.suite.name)}' where there is a network, or --weights DIR with files named "
-        "like the backbones.",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
 def _table(jobs: Sequence[Job], done: set[str]) -> Table:
     by_backbone: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:

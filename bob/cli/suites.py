@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
         done = finished(expanded.jobs, settings)
     print_plan(console, expanded, done=done, settings=settings)
     summary = _execute(expanded.jobs, options, settings, device)
-    _print_summary(console, summary, expanded)
+    _print_summary(console, summary)
     _report(console, options, settings, expanded)
     if summary.interrupted:
         return 130
@@ -126,14 +126,13 @@ def _execute(jobs: Sequence[Job], options: argparse.Namespace, settings: Setting
         cache_dir=settings.cache_dir.absolute(),
         workers=options.workers,
         device=device,
+        loader_workers=options.loader_workers,
         display=options.display,
     )
     return runner.run()
 
 
-def _print_summary(console: Console, summary: Summary, expanded: Plan) -> None:
-    from bob.cli.plan_view import print_missing
-
+def _print_summary(console: Console, summary: Summary) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items() if count)
     if not summary.counts.get("run", sum(summary.counts.values())):
         console.print("Nothing to run: every job that can run has its row.")
@@ -141,7 +140,6 @@ def _print_summary(console: Console, summary: Summary, expanded: Plan) -> None:
         console.print(f"Ran {counts} in {summary.wall_s:.0f} s.", highlight=False)
     for failure in summary.failures[:20]:
         console.print(f"[red]{failure}[/]", highlight=False, soft_wrap=True, markup=True)
-    print_missing(console, expanded)
 
 
 def _report(console: Console, options: argparse.Namespace, settings: Settings, expanded: Plan) -> None:

@@ -87,7 +87,7 @@ class Report:
         for line in self.banners:
             console.print(f"[bold yellow]{escape(line)}[/bold yellow]", highlight=False)
         seen: set[tuple[tuple[str, ...], ...]] = set()
-        for table in self.tables:
+        for table in self.tables[: -1 if self.coverage.reasons else None]:
             content = shown_cells(table, width=console.width)
             if content in seen:
                 continue  # the same backbones cost the same on every board
@@ -99,6 +99,14 @@ class Report:
         for board, answer in zip(self.boards, self.answers, strict=True):
             console.print(f"\n[bold]{escape(board.name)}[/bold]: {escape(answer)}", highlight=False)
         console.print(f"\n{escape(self.coverage_line)}", highlight=False)
+        # Sentences: the names of many backbones make a table of slivers in a terminal.
+        for gap in self.coverage.reasons:
+            console.print(
+                f"[yellow]{gap.jobs} {escape(gap.status)}[/yellow]: {escape(gap.what)}. "
+                f"Next: {escape(gap.action)}. Backbones: {escape(', '.join(gap.backbones))}",
+                highlight=False,
+                soft_wrap=True,
+            )
         for name, reason in self.coverage.damaged.items():
             console.print(f"damaged, set aside: {escape(name)}: {escape(reason)}", highlight=False)
         if "index.html" in self.files:
