@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from bob.backbones.spec import Backbone
 from bob.job import Job
 
@@ -24,10 +26,28 @@ def gmacs(backbone: Backbone, image_size: int) -> float:
     return GMACS_PER_MPARAM_224 * backbone.params_m * (image_size / 224) ** 2
 
 
-def estimate_s(job: Job, backbone: Backbone, image_size: int, *, cores: int = 2, gpu: bool = False) -> float:
-    """Return the seconds a job is expected to take on ``cores`` cores or one GPU, good to a factor of two or three."""
-    rate = GPU_GMACS_PER_S if gpu else CORE_GMACS_PER_S * cores
-    picture_s = gmacs(backbone, image_size) / rate + DECODE_S / cores
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What jobs will run on.
+
+    Attributes:
+        hardware: Its class, within which times compare; empty while only planning.
+        cores: CPU cores to use.
+        gpus: GPUs to use.
+    """
+
+    hardware: str = ""
+    cores: int = 2
+    gpus: int = 0
+
+
+UNKNOWN_MACHINE = Machine()
+
+
+def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) -> float:
+    """Return the seconds a job is expected to cost the whole machine, good to a factor of two or three."""
+    rate = GPU_GMACS_PER_S * machine.gpus if machine.gpus else CORE_GMACS_PER_S * machine.cores
+    picture_s = gmacs(backbone, image_size) / rate + DECODE_S / machine.cores
     scored = _pictures(job, "test", job.budget.max_test) + _pictures(job, "val", job.budget.max_val)
     if job.protocol == "finetune":
         seen = (job.budget.images_seen or DEFAULT_PICTURES) * (job.budget.trials or 1)

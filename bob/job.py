@@ -9,8 +9,10 @@ from typing import Any
 from bob.backbones.spec import RANDOM_TAG, InputConfig
 from bob.data.spec import DatasetSpec
 from bob.files import digest
+from bob.provenance import library_versions
 
 IDENTITY_VERSION = 1
+FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 MISSING = "missing"
 Scalar = str | int | float | bool | None
 Params = tuple[tuple[str, Any], ...]
@@ -90,6 +92,8 @@ class Job:
     identity_version: int = identity(default=IDENTITY_VERSION)
 
     dataset: str = circumstance()
+    dataset_text: str = circumstance(default="")  # the data set as the suite names it, whether it is here or not
+    settled: tuple[str, ...] = circumstance(default=())  # parts of the budget that follow from the data
     suite: str = circumstance(default="")
     dataset_spec: DatasetSpec | None = circumstance(default=None)  # None: the data set is not on this machine
     weights_path: str | None = circumstance(default=None)
@@ -112,11 +116,12 @@ class Job:
         """The hash of the identity without the fingerprints: jobs that fill the same cell of a table share it.
 
         A checkpoint that was missing yesterday gives today's job another id but the same cell, which is how the
-        store knows that yesterday's ``skipped`` is settled.
+        store knows that yesterday's ``skipped`` is settled. The same holds for a data set that was missing.
         """
         content = self._identity()
         del content["weights_sha256"], content["dataset_fingerprint"]
-        return digest([content, self.dataset])
+        content["budget"] = {name: None if name in self.settled else value for name, value in content["budget"].items()}
+        return digest([content, self.dataset_text or self.dataset])
 
     @property
     def is_control(self) -> bool:
@@ -155,6 +160,7 @@ class Job:
             "initialisation_seed": self.seed if self.is_control else None,
             "input": _plain(self.input),
             "precision": self.precision,
+            "made_by": (FEATURES_VERSION, *library_versions()),
             # What "auto" comes to depends on the hardware, and so do the features.
             "hardware": self.hardware if self.precision == "auto" else None,
             "dataset": self.dataset_fingerprint,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,8 +36,10 @@ def _checked(protocol: str, name: str, param: Param, value: Any) -> Any:
     for item in typed if isinstance(typed, tuple) else (typed,):
         if param.choices and item not in param.choices:
             raise _error(protocol, name, value, f"one of {', '.join(map(str, param.choices))}")
-        if param.low is not None and not isinstance(item, str | None) and item < param.low:
+        if param.low is not None and item < param.low:
             raise _error(protocol, name, value, f"at least {param.low:g}")
+        if param.high is not None and item > param.high:
+            raise _error(protocol, name, value, f"at most {param.high:g}")
     return typed
 
 
@@ -46,14 +49,16 @@ def _typed(protocol: str, name: str, default: Any, value: Any) -> Any:
         if not items:
             raise _error(protocol, name, value, "a list that is not empty")
         return tuple(_typed(protocol, name, default[0], item) for item in items)
-    if default is None or value is None:
+    if default is None:
         return value
     if isinstance(default, bool):
         return _boolean(protocol, name, value)
     try:
         typed = type(default)(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise _error(protocol, name, value, _TYPE_NAMES[type(default)]) from None
+    if isinstance(typed, float) and not math.isfinite(typed):
+        raise _error(protocol, name, value, "a finite number")
     if isinstance(default, int) and isinstance(value, float) and value != typed:
         raise _error(protocol, name, value, "a whole number")
     return typed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -13,7 +14,7 @@ from bob.backbones.spec import Backbone, InputConfig
 from bob.data.resolve import resolve_dataset
 from bob.data.spec import DatasetSpec
 from bob.errors import BobError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
-from bob.estimate import estimate_s
+from bob.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.files import sha256_file
 from bob.job import MISSING, Budget, Job
 from bob.params import resolve_params
@@ -65,7 +66,12 @@ class _Dataset:
 
 
 def expand(
-    suite: Suite, source: YamlSource, settings: Settings, *, data: Sequence[str] = (), hardware: str = ""
+    suite: Suite,
+    source: YamlSource,
+    settings: Settings,
+    *,
+    data: Sequence[str] = (),
+    machine: Machine = UNKNOWN_MACHINE,
 ) -> Plan:
     """Expand a suite (already at its scale) into jobs.
 
@@ -74,7 +80,7 @@ def expand(
         source: Where it came from, for the file and line in errors.
         settings: Where weights and data lie.
         data: Data sets to use in place of the suite's.
-        hardware: The hardware class profiles are measured on; empty while only planning.
+        machine: What the jobs will run on, for the estimate and for the profiles' addresses.
 
     Raises:
         SuiteError: A backbone, task, protocol, parameter or data set that does not exist; file, line, did-you-mean.
@@ -86,12 +92,12 @@ def expand(
     backbones = _backbones(suite, source)
     located = [(backbone, _locate(backbone, settings)) for backbone in backbones]
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
-    datasets = {text: _dataset(text, source, settings, suite.bad_pictures) for text in sorted(texts)}
+    datasets = _distinct({text: _dataset(text, source, settings, suite.bad_pictures) for text in sorted(texts)})
     jobs = tuple(
         job
         for number, entry in enumerate(suite.tasks)
         for text in data or entry.datasets or suite.datasets
-        for job in _task_jobs(suite, source, number, entry, datasets[text], located, hardware)
+        for job in _task_jobs(suite, source, number, entry, datasets[text], located, machine)
     )
     missing = {text: found.missing for text, found in datasets.items() if found.missing}
     return Plan(suite=suite, jobs=_unique(jobs), backbones=backbones, missing_data=missing)
@@ -104,25 +110,26 @@ def _task_jobs(
     entry: TaskEntry,
     dataset: _Dataset,
     located: Sequence[tuple[Backbone, _Weights]],
-    hardware: str,
+    machine: Machine,
 ) -> Iterator[Job]:
     with _located(source, "tasks", number, "task"):
         task = TASKS.get(entry.task)
     for index, item in enumerate(entry.protocols):
         with _located(source, "tasks", number, "protocols", index):
             chosen = ProtocolEntry(protocol=item) if isinstance(item, str) else item
-            template = _template(suite, task, chosen, dataset, hardware)
+            template = _template(suite, task, chosen, dataset, machine)
         for backbone, found in located:
-            yield from _backbone_jobs(template, suite, backbone, found, chosen.seeds or suite.seeds)
+            yield from _backbone_jobs(template, suite, backbone, found, chosen.seeds or suite.seeds, machine)
 
 
-def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset, hardware: str) -> Job:
+def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset, machine: Machine) -> Job:
     """Return a job with everything that does not depend on the backbone or the seed."""
     if chosen.protocol not in task.protocols:
         known = ", ".join(task.protocols)
         raise unknown_name("protocol", chosen.protocol, task.protocols, hint=f"task {task.name!r} has: {known}.")
     protocol = task.protocols[chosen.protocol]
     spec = dataset.spec
+    budget, settled = _budget(suite, chosen, protocol, spec)
     return Job(
         backbone="",
         weights_sha256=MISSING,
@@ -136,19 +143,21 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
         params=resolve_params(protocol, chosen.params),
         precision=suite.precision,
         seed=0,
-        budget=_budget(suite, chosen, protocol, spec),
+        dataset_text=dataset.text,
+        budget=budget,
+        settled=settled,
         suite=suite.name,
         missing=dataset.missing,
         plugins=tuple(suite.plugins),
         resolution=suite.resolution,
         uses=tuple(kind for kind in protocol.uses if kind != "profile" or suite.profile),
-        hardware=hardware,
+        hardware=machine.hardware,
         timeout_min=suite.timeout_min,
     )
 
 
 def _backbone_jobs(
-    template: Job, suite: Suite, backbone: Backbone, found: _Weights, seeds: Sequence[int]
+    template: Job, suite: Suite, backbone: Backbone, found: _Weights, seeds: Sequence[int], machine: Machine
 ) -> Iterator[Job]:
     config = _input(backbone, suite.resolution, suite.image_size)
     base = replace(
@@ -160,7 +169,7 @@ def _backbone_jobs(
         weights_source=found.source,
         missing=found.missing or template.missing,
         input=config,
-        estimate_s=estimate_s(template, backbone, config.image_size),
+        estimate_s=estimate_s(template, backbone, config.image_size, machine),
     )
     for seed in seeds:
         yield replace(base, seed=seed)
@@ -171,14 +180,21 @@ def _input(backbone: Backbone, resolution: str, image_size: int) -> InputConfig:
     return catalogue.resolve_input(backbone, resolution=resolution, image_size=image_size)
 
 
-def _budget(suite: Suite, chosen: ProtocolEntry, protocol: Protocol, spec: DatasetSpec | None) -> Budget:
-    """Merge the budgets, keep what the protocol spends, and settle its defaults so that the job states them."""
+def _budget(
+    suite: Suite, chosen: ProtocolEntry, protocol: Protocol, spec: DatasetSpec | None
+) -> tuple[Budget, tuple[str, ...]]:
+    """Merge the budgets, keep what the protocol spends, and settle its defaults so that the job states them.
+
+    Returns:
+        The budget, and the names of its parts that follow from the data.
+    """
     merged = {**suite.budget.model_dump(exclude_none=True), **chosen.budget.model_dump(exclude_none=True)}
-    if "images_seen" not in merged and spec is not None:
+    settled = () if "images_seen" in merged or "images_seen" not in protocol.budget else ("images_seen",)
+    if settled and spec is not None:
         train = dict(spec.sizes).get("train", 0)
         merged["images_seen"] = DEFAULT_EPOCHS * min(train, merged.get("max_train", train))
     merged.setdefault("trials", DEFAULT_TRIALS)
-    return Budget(**{name: value for name, value in merged.items() if name in protocol.budget})
+    return Budget(**{name: value for name, value in merged.items() if name in protocol.budget}), settled
 
 
 def _backbones(suite: Suite, source: YamlSource) -> tuple[Backbone, ...]:
@@ -221,6 +237,16 @@ def _dataset(text: str, source: YamlSource, settings: Settings, policy: str) -> 
             return _Dataset(text=text, spec=spec)
     except DataMissingError as error:
         return _Dataset(text=text, missing=error.message)
+
+
+def _distinct(datasets: dict[str, _Dataset]) -> dict[str, _Dataset]:
+    """Tell apart data sets of one name (`a/pets`, `b/pets`): a table must never take one for the other."""
+    names = Counter(found.spec.name for found in datasets.values() if found.spec)
+    for text, found in datasets.items():
+        if found.spec and names[found.spec.name] > 1:
+            named = replace(found.spec, name=f"{found.spec.name}-{found.spec.fingerprint[:6]}")
+            datasets[text] = replace(found, spec=named)
+    return datasets
 
 
 def _beside(source: YamlSource, plugin: str) -> Path:

@@ -28,6 +28,12 @@ def provenance() -> dict[str, str | bool | None]:
     }
 
 
+@lru_cache(maxsize=1)
+def library_versions() -> tuple[str | None, str | None]:
+    """Return the versions of torch and timm, which decide the bits of a feature."""
+    return _version("torch"), _version("timm")
+
+
 def now() -> str:
     """Return the time as ISO 8601 in UTC, to the millisecond."""
     return datetime.now(timezone.utc).isoformat(timespec="milliseconds")

@@ -142,7 +142,7 @@ def at_scale(suite: Suite, name: str | None) -> Suite:
             f"suite {suite.name!r} has no scale {name!r}.{did_you_mean(name, suite.scales)}", hint=f"It has: {known}."
         )
     scale = suite.scales[name]
-    return suite.model_copy(update={key: getattr(scale, key) for key in scale.model_fields_set})
+    return suite.model_copy(update={key: value for key, value in scale if value is not None})
 
 
 def json_schema() -> dict[str, Any]:

@@ -40,6 +40,8 @@ OTHER = {
     "budget": Budget(max_train=401),
     "identity_version": 99,
     "dataset": "other name",
+    "dataset_text": "~/pictures",
+    "settled": ("images_seen",),
     "suite": "smoke",
     "dataset_spec": "a spec",
     "weights_path": "/elsewhere/model.safetensors",
@@ -74,6 +76,14 @@ def test_a_checkpoint_that_arrives_later_is_another_job_in_the_same_cell():
     assert before.id != JOB.id
     assert before.cell == JOB.cell
     assert replace(JOB, seed=1).cell != JOB.cell
+
+
+def test_data_that_arrive_later_give_another_job_in_the_same_cell():
+    asked = {"dataset_text": "hf:someone/pets", "settled": ("images_seen",)}
+    before = replace(JOB, dataset="hf:someone/pets", dataset_fingerprint=MISSING, **asked)
+    after = replace(JOB, dataset="pets", budget=replace(JOB.budget, images_seen=900), **asked)
+    assert before.cell == after.cell
+    assert before.id != after.id
 
 
 def test_probes_of_one_backbone_share_its_features_and_its_profile():

@@ -17,12 +17,17 @@ from bob.settings import Settings
 from bob.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
 from bob.yaml_source import YamlSource
 
+SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
+_SETTABLE_HINT = f"--set takes {', '.join(SETTABLE)}, budget.NAME and PROTOCOL.PARAMETER."
 SUITES_FOLDER = "suites"
 COMMAND_LINE = "command line"
 
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """Return the folders the flags name, or their defaults."""
+    for folder in options.weights or ():
+        if not Path(folder).expanduser().is_dir():
+            raise ConfigError(f"--weights {folder!r} is not a folder.")
     return Settings.resolve(
         results=options.results, cache=options.cache, data_dir=options.data_dir, weights=options.weights
     )
@@ -68,6 +73,11 @@ def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
         raise ConfigError(
             "name a suite, or one job with --backbone, and not both.", hint="'bob list suites' shows the suites."
         )
+    if not single and (extra := [f"--{name}" for name in ("task", "protocol", "seed") if getattr(options, name, None)]):
+        raise ConfigError(
+            f"{', '.join(extra)} goes with --backbone; a suite says it itself.",
+            hint="--set seeds=[1,2] changes a suite's seeds; a suite file of your own says the rest.",
+        )
     source = _single(options) if single else read_suite(find_suite(options.suite))
     _add_plugins(source.data, getattr(options, "plugin", None))
     suite = at_scale(check_suite(source), options.scale)
@@ -87,18 +97,27 @@ def apply_sets(data: dict[str, Any], sets: list[str]) -> None:
         key, equals, raw = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {text!r} is not of the form KEY=VALUE.", hint="For example: --set image_size=224")
-        value = yaml.safe_load(raw)
+        value = _value(text, raw)
         first, _, rest = key.partition(".")
         if rest and first == "budget":
             _set_budget(data, rest, value)
         elif rest:
             _set_param(data, rest, value, protocol=first)
-        elif key in Suite.model_fields:
+        elif key in SETTABLE:
             data[key] = value
+        elif key in Suite.model_fields:
+            raise ConfigError(f"--set {key} is not possible: only a suite file can say it.", hint=_SETTABLE_HINT)
         elif key in BudgetEntry.model_fields:
             _set_budget(data, key, value)
         else:
             _set_param(data, key, value, protocol=None)
+
+
+def _value(text: str, raw: str) -> Any:
+    try:
+        return yaml.safe_load(raw)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text!r}: {raw!r} is no YAML value ({type(error).__name__}).") from error
 
 
 def _set_budget(data: dict[str, Any], name: str, value: Any) -> None:

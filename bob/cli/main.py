@@ -31,13 +31,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BobError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # Somebody piped us into `head`: that is no error of ours, and Python must not complain at exit either.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # Somebody piped us into `head`: that is no error of ours, and Python must not complain at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from bob.cli.common import print_json, settings_from, suite_from
-from bob.errors import StoreError
+from bob.errors import ConfigError, StoreError
 from bob.plan import Plan, expand
 from bob.settings import Settings
 from bob.store import ResultStore
@@ -24,10 +24,13 @@ def status(options: argparse.Namespace) -> int:
 
     settings = settings_from(options)
     store = ResultStore(settings.results_dir)
-    statuses, damaged = store.statuses(), store.damaged()
     expanded = _plan_of(options, settings)
     if expanded is not None:
-        statuses = {job.id: statuses.get(job.id, "missing") for job in expanded.jobs}
+        known = store.statuses()
+        statuses = {job.id: known.get(job.id, "missing") for job in expanded.jobs}
+    else:
+        statuses = _statuses_in_table(store, settings)
+    damaged = store.damaged()
     counts = Counter(statuses.values())
     if options.json:
         print_json({"counts": counts, "jobs": statuses, "damaged": damaged})
@@ -43,6 +46,7 @@ def status(options: argparse.Namespace) -> int:
 def show(options: argparse.Namespace) -> int:
     """Print every column of one job's row."""
     from rich.console import Console
+    from rich.markup import escape
 
     from bob.row import COLUMNS
 
@@ -55,7 +59,8 @@ def show(options: argparse.Namespace) -> int:
     console = Console()
     for name, value in row.items():
         if value is not None:
-            console.print(f"[bold]{name:24}[/] {_text(value)}  [dim]{docs.get(name, '')}[/]", highlight=False)
+            line = f"[bold]{name:24}[/] {escape(_text(value))}  [dim]{escape(docs.get(name, ''))}[/]"
+            console.print(line, highlight=False)
     return 0
 
 
@@ -111,8 +116,18 @@ def _expected(job: Any) -> dict[str, Any]:
     return {"job_id": job.id, **{name: getattr(job, name) for name in names}}
 
 
+def _statuses_in_table(store: ResultStore, settings: Settings) -> dict[str, str]:
+    """Return the status of every row of the table, which leaves out what later rows have settled."""
+    if not settings.results_dir.is_dir():
+        return {}
+    rows = store.load()
+    return dict(zip(rows["job_id"], rows["status"], strict=True)) if len(rows) else {}
+
+
 def _plan_of(options: argparse.Namespace, settings: Settings) -> Plan | None:
     if not options.suite:
+        if options.data or options.sets or options.scale:
+            raise ConfigError("--data, --set and --scale say how a suite was run: name the suite as well.")
         return None
     suite, source = suite_from(options)
     return expand(suite, source, settings, data=options.data or ())

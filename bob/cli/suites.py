@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from rich.markup import escape
+
 from bob.cli.common import print_json, settings_from, suite_from
 from bob.errors import BobError, WeightsMissingError
+from bob.estimate import Machine
 from bob.job import Job
 from bob.plan import Plan, expand
 from bob.settings import Settings
@@ -28,7 +31,8 @@ def plan(options: argparse.Namespace) -> int:
 
     suite, source = suite_from(options)
     settings = settings_from(options)
-    expanded = expand(suite, source, settings, data=options.data or ())
+    _, machine = machine_of("auto")
+    expanded = expand(suite, source, settings, data=options.data or (), machine=machine)
     done = finished(expanded.jobs, settings)
     if options.json:
         print_json([_as_json(job, done) for job in expanded.jobs])
@@ -55,21 +59,24 @@ def run(options: argparse.Namespace) -> int:
     console = _console()
     suite, source = suite_from(options)
     settings = settings_from(options)
-    device, hardware = _device(options.device)
+    device, machine = machine_of(options.device)
     data = options.data or ()
-    expanded = expand(suite, source, settings, data=data, hardware=hardware)
+    expanded = expand(suite, source, settings, data=data, machine=machine)
     done = finished(expanded.jobs, settings)
     if (expanded.missing_backbones or expanded.missing_data) and not options.no_fetch:
         bring(console, suite, source, settings, data=data, quiet=True)
-        expanded = expand(suite, source, settings, data=data, hardware=hardware)
+        expanded = expand(suite, source, settings, data=data, machine=machine)
         done = finished(expanded.jobs, settings)
     print_plan(console, expanded, done=done, settings=settings)
+    if suite.bad_pictures == "error":
+        refuse_bad_pictures(expanded, settings)
     summary = _execute(expanded.jobs, options, settings, device)
     _print_summary(console, summary)
     _report(console, options, settings, expanded)
     if summary.interrupted:
         return 130
-    return 0 if not summary.failures else 1
+    scored = finished(expanded.jobs, settings)
+    return 0 if scored and not summary.failures and not summary.left else 1
 
 
 def finished(jobs: Sequence[Job], settings: Settings) -> set[str]:
@@ -134,12 +141,14 @@ def _execute(jobs: Sequence[Job], options: argparse.Namespace, settings: Setting
 
 def _print_summary(console: Console, summary: Summary) -> None:
     counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items() if count)
-    if not summary.counts.get("run", sum(summary.counts.values())):
+    if summary.left:
+        console.print(f"{summary.left} jobs are left; the same command goes on.", highlight=False)
+    elif not summary.counts and not summary.elsewhere:
         console.print("Nothing to run: every job that can run has its row.")
-    else:
+    if summary.counts:
         console.print(f"Ran {counts} in {summary.wall_s:.0f} s.", highlight=False)
     for failure in summary.failures[:20]:
-        console.print(f"[red]{failure}[/]", highlight=False, soft_wrap=True, markup=True)
+        console.print(f"[red]{escape(str(failure))}[/]", highlight=False, soft_wrap=True, markup=True)
 
 
 def _report(console: Console, options: argparse.Namespace, settings: Settings, expanded: Plan) -> None:
@@ -148,11 +157,26 @@ def _report(console: Console, options: argparse.Namespace, settings: Settings, e
     write_report(console, settings, expanded, mix=False)
 
 
-def _device(choice: str) -> tuple[str, str]:
-    """Return ("cpu" or "cuda", hardware class) without importing torch."""
-    from bob.runners.devices import choose_device
+def machine_of(choice: str) -> tuple[str, Machine]:
+    """Return "cpu" or "cuda" and what jobs will run on, without importing torch."""
+    from bob.runners.devices import choose_device, cpu_count, gpus
 
-    return choose_device(choice)
+    device, hardware = choose_device(choice)
+    return device, Machine(hardware=hardware, cores=cpu_count(), gpus=len(gpus()) if device == "cuda" else 0)
+
+
+def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
+    """Look at every picture before anything runs, also where earlier runs left the bad ones out.
+
+    Raises:
+        DataError: A picture cannot be read.
+    """
+    from bob.data.pictures import open_split
+
+    for spec in {job.dataset_spec for job in expanded.jobs if job.dataset_spec}:
+        for split, count in spec.sizes:
+            if count:
+                open_split(spec, split, cap=None, cache_dir=settings.cache_dir)
 
 
 def _console(*, stderr: bool = False) -> Console:

@@ -80,9 +80,13 @@ FINETUNE = Protocol(
         ),
         "batch_size": Param(default=32, doc="effective batch in pictures, whatever the micro-batch", low=1),
         "weight_decay": Param(default=0.05, doc="AdamW's, on matrices and kernels only", low=0.0),
-        "layer_decay": Param(default=0.8, doc="factor on the learning rate for each layer group below the head", low=0),
-        "warmup": Param(default=0.1, doc="share of the steps in which the learning rate rises linearly", low=0.0),
-        "label_smoothing": Param(default=0.1, doc="probability mass spread evenly over the classes", low=0.0),
+        "layer_decay": Param(
+            default=0.8, doc="factor on the learning rate for each layer group below the head", low=0, high=1.0
+        ),
+        "warmup": Param(
+            default=0.1, doc="share of the steps in which the learning rate rises linearly", low=0.0, high=1.0
+        ),
+        "label_smoothing": Param(default=0.1, doc="probability mass spread evenly over the classes", low=0.0, high=1.0),
         "clip_norm": Param(default=1.0, doc="bound on the gradient's global L2 norm; 0 for none", low=0.0),
     },
     budget=("max_train", "max_val", "max_test", "images_seen", "trials"),

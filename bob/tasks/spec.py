@@ -17,12 +17,14 @@ class Param:
         doc: One line for `bob list protocols`.
         choices: The values allowed, if only some are.
         low: The least value allowed, for a number (or each number of a list).
+        high: The greatest.
     """
 
     default: Any
     doc: str
     choices: tuple[Any, ...] = ()
     low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
