@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,14 @@ from bob.training.inference import Forward
 from bob.training.precision import choose_precision
 
 EVALUATION_BATCH = 32
+
+
+def _be_deterministic(device: torch.device) -> None:
+    """Let the same job give the same numbers on the same GPU; a CPU does so for the same number of threads."""
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when the first product is computed
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +58,7 @@ class Setup:
             catalogue.load_plugin(Path(plugin))
         torch.set_num_threads(context.threads)
         device = torch.device(context.device)
+        _be_deterministic(device)
         precision = choose_precision(job.precision, device=device, cache_dir=context.cache_dir)
         backbone = catalogue.find(job.backbone)
         return cls(job=job, context=context, backbone=backbone, device=device, precision=precision)
