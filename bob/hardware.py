@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 
 CLEAR_WIN = 1.3  # below this the gain is not worth the rounding
 REPEATS = 3
+BUSY_SHARE = 0.1  # of the host's CPU time: where others take more, times measured meanwhile are too long
 CPU_INFO = Path("/proc/cpuinfo")
 
 

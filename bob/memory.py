@@ -18,6 +18,10 @@ STATUS = Path("/proc/self/status")
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
 
 
+class NoCounterError(BobError):
+    """The system does not tell how much memory a process used at its peak."""
+
+
 def peak_rise_mb(work: Callable[[], Any], device: str) -> float:
     """Run work and return by how much memory rose at its peak above what was in use before, in MB (1e6 bytes).
 
@@ -26,7 +30,7 @@ def peak_rise_mb(work: Callable[[], Any], device: str) -> float:
     from earlier work does not hide the rise. Whatever other threads of the process allocate meanwhile counts too.
 
     Raises:
-        BobError: The system has no such counters (it is not Linux, or the container hides them).
+        NoCounterError: The system has no such counters (it is not Linux, or the container hides them).
     """
     gc.collect()
     if device.startswith("cuda"):
@@ -35,7 +39,8 @@ def peak_rise_mb(work: Callable[[], Any], device: str) -> float:
     try:
         CLEAR_REFS.write_text(RESET_PEAK)
     except OSError as error:
-        raise BobError(f"peak memory cannot be measured here: {CLEAR_REFS} cannot be written ({error}).") from error
+        message = f"peak memory cannot be measured here: {CLEAR_REFS} cannot be written ({error})."
+        raise NoCounterError(message) from error
     before = status_kb("VmRSS")
     work()
     return max(0.0, (status_kb("VmHWM") - before) * 1024 / MB)
@@ -57,11 +62,11 @@ def status_kb(name: str) -> int:
     """Return a field of ``/proc/self/status`` that is given in kB.
 
     Raises:
-        BobError: There is no such field.
+        NoCounterError: There is no such field.
     """
     found = re.search(rf"^{name}:\s+(\d+) kB", STATUS.read_text(), re.MULTILINE) if STATUS.exists() else None
     if found is None:
-        raise BobError(f"peak memory cannot be measured here: {STATUS} has no {name}.")
+        raise NoCounterError(f"peak memory cannot be measured here: {STATUS} has no {name}.")
     return int(found[1])
 
 

@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from bob.backbones.plugins import user_backbone
 from bob.backbones.spec import Backbone
 from bob.errors import ConfigError
 from bob.hardware import Neighbours, autocast, faster_precision, hardware_class, seconds
-from bob.memory import MB, peak_rise_mb
+from bob.memory import MB, NoCounterError, peak_rise_mb
+from bob.training.memory import is_out_of_memory
 
 __all__ = ["faster_precision", "hardware_class", "measure_profile"]
 
@@ -39,6 +40,7 @@ THROUGHPUT_BUDGET_S = 0.5  # for each batch size
 TRAIN_BATCH = {"cpu": 8, "cuda": 32}
 TRAIN_BUDGET_S = 15.0
 TRAIN_COST = 4.0  # a training step in forward passes, with some slack
+LEAST_TRAIN_BATCH = 2  # batch norm cannot be trained with less
 TRAIN_STEPS = 3  # the optimiser's state exists from the second on
 
 
@@ -65,6 +67,8 @@ def measure_profile(
         ``train_step_batch``; both peaks include the weights), ``train_img_s`` of such a step without the first, and
         ``profile_threads``, ``profile_device``, ``profile_precision``, ``profile_image_size``, ``profile_torch``,
         ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile). MB are 1e6 bytes.
+        The training figures are absent where memory runs out even at a batch of 2, and the peaks where the system
+        has no counter of them; both are warned of.
 
     Raises:
         ConfigError: Another precision, or the architecture cannot be built for this size.
@@ -156,7 +160,9 @@ class _Bench:
                 break
             try:
                 rates[batch] = batch / float(np.mean(self._repeat(batch, THROUGHPUT_BUDGET_S, 1, 50)))
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error) or not rates:
+                    raise
                 log.warning("Batch %d does not fit the device: the throughput is that of a smaller one.", batch)
                 break
         best = max(rates, key=lambda batch: rates[batch])
@@ -164,22 +170,43 @@ class _Bench:
 
     def memory(self, infer_batch: int, *, weights_mb: float) -> dict[str, float]:
         pictures = self._pictures(infer_batch)
-        infer = peak_rise_mb(lambda: self._forward(pictures), self.device)
+        rise = self._rise_mb(lambda: self._forward(pictures))
+        infer = {} if rise is None else {"infer_peak_mb": weights_mb + rise}
+        return {**infer, **self._training(weights_mb)}
+
+    def _training(self, weights_mb: float) -> dict[str, float]:
+        """Return the training figures at the largest batch that fits; nothing if not even the least one does."""
         batch = self._train_batch()
+        while batch >= LEAST_TRAIN_BATCH:
+            try:
+                return self._training_at(batch, weights_mb)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+            log.warning("A training step at batch %d does not fit the memory.", batch)
+            batch //= 2
+        log.warning("No training step fits the memory: the profile has no training figures.")
+        return {}
+
+    def _training_at(self, batch: int, weights_mb: float) -> dict[str, float]:
         pictures = self._pictures(batch)
         times: list[float] = []
-        train = peak_rise_mb(lambda: times.extend(self._train(pictures)), self.device)
-        return {
-            "train_img_s": batch / min(times[1:]),
-            "infer_peak_mb": weights_mb + infer,
-            "train_peak_mb": weights_mb + train,
-            "train_step_batch": batch,
-        }
+        rise = self._rise_mb(lambda: times.extend(self._train(pictures)))
+        # Without a counter the work was not begun, or it was done and only its peak is unknown.
+        times = times or self._train(pictures)
+        peak = {} if rise is None else {"train_peak_mb": weights_mb + rise}
+        return {"train_img_s": batch / min(times[1:]), "train_step_batch": batch, **peak}
+
+    def _rise_mb(self, work: Callable[[], None]) -> float | None:
+        try:
+            return peak_rise_mb(work, self.device)
+        except NoCounterError as error:
+            log.warning("The profile lacks a peak of memory: %s", error.message)
+            return None
 
     def _train_batch(self) -> int:
         batch = TRAIN_BATCH[self.kind]
-        # Two is the least that batch norm can be trained with.
-        while batch > 2 and batch * self.forward_s * TRAIN_COST * TRAIN_STEPS > TRAIN_BUDGET_S:
+        while batch > LEAST_TRAIN_BATCH and batch * self.forward_s * TRAIN_COST * TRAIN_STEPS > TRAIN_BUDGET_S:
             batch //= 2
         return batch
 
@@ -211,9 +238,11 @@ class _Bench:
         self.model.train()
         optimizer = torch.optim.AdamW(self.model.parameters(), lr=0.0)
         step = functools.partial(self._train_step, pictures, optimizer)
-        times = [seconds(step, self.device) for _ in range(TRAIN_STEPS)]
-        self.model.eval()
-        return times
+        try:
+            return [seconds(step, self.device) for _ in range(TRAIN_STEPS)]
+        finally:
+            optimizer.zero_grad()  # a step that ran out of memory leaves gradients, which a smaller one has no room for
+            self.model.eval()
 
     def _train_step(self, pictures: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
         with autocast(self.device, self.precision):

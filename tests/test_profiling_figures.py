@@ -8,12 +8,13 @@ import time
 import pytest
 import torch
 
-from bob import hardware, profiling
+from bob import hardware, memory, profiling
 from bob.backbones.catalogue import find
 from bob.backbones.loader import build_backbone
 from bob.errors import BobError, ConfigError
 from bob.memory import peak_rise_mb, status_kb
 from bob.row import COLUMNS
+from bob.tasks import artifacts
 
 FIGURES = {
     "params_m",
@@ -129,6 +130,55 @@ def test_memory_that_the_allocator_kept_does_not_hide_a_peak():
 def test_a_missing_counter_is_an_error_not_a_zero():
     with pytest.raises(BobError, match="has no VmNothing"):
         status_kb("VmNothing")
+
+
+@pytest.fixture
+def bench():
+    model = build_backbone(find("mobilenetv3_small_100.random"), weights_path=None, image_size=64, seed=0)
+    made = profiling._Bench(model, device="cpu", precision="fp32")
+    made.forward_s = 0.001
+    return made
+
+
+@pytest.mark.parametrize(("fits", "batch"), [(8, 8), (4, 4), (2, 2), (1, None)])
+def test_out_of_memory_halves_the_training_batch_and_in_the_end_leaves_training_out(monkeypatch, bench, fits, batch):
+    step = bench._train_step
+
+    def limited(pictures, optimizer):
+        if len(pictures) > fits:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        step(pictures, optimizer)
+
+    monkeypatch.setattr(bench, "_train_step", limited)
+    figures = bench.memory(1, weights_mb=10.0)
+    assert figures.get("train_step_batch") == batch
+    trained = {"train_img_s", "train_peak_mb", "train_step_batch"} if batch else set()
+    assert set(figures) == {"infer_peak_mb"} | trained
+    assert not bench.model.training
+
+
+def test_another_error_in_training_is_no_lack_of_memory(monkeypatch, bench):
+    monkeypatch.setattr(bench, "_train_step", lambda pictures, optimizer: torch.ones(2) @ torch.ones(3))
+    with pytest.raises(RuntimeError, match="size"):
+        bench.memory(1, weights_mb=10.0)
+
+
+@pytest.mark.parametrize("counter", ["CLEAR_REFS", "STATUS"])
+def test_a_profile_without_a_memory_counter_lacks_only_the_peaks(tmp_path, monkeypatch, caplog, bench, counter):
+    monkeypatch.setattr(memory, counter, tmp_path / "no" / "counter")
+    assert set(bench.memory(1, weights_mb=10.0)) == {"train_img_s", "train_step_batch"}
+    assert "lacks a peak of memory" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("shares", "kept", "measured"), [([0.05], 0.05, 1), ([0.5, 0.02], 0.02, 2), ([0.5, 0.3, 0.4], 0.3, 3)]
+)
+def test_a_profile_on_a_busy_host_is_taken_again_and_the_least_busy_kept(monkeypatch, shares, kept, measured):
+    monkeypatch.setattr(artifacts, "PROFILE_PAUSE_S", 0.0)
+    found = iter([{"profile_others_cpu": share} for share in shares])
+    calls = []
+    best = artifacts._least_busy(lambda: calls.append(1) or next(found))
+    assert (best["profile_others_cpu"], len(calls)) == (kept, measured)
 
 
 def test_the_hardware_class_names_the_processor_and_its_threads():

@@ -167,6 +167,14 @@ def test_a_profile_is_made_alone_with_all_threads_before_anything_else(tmp_path:
     assert run_suite(tmp_path, jobs).done_before == 3
 
 
+def test_a_failed_profile_costs_no_job(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    jobs = [job(n, uses=("profile",), dataset="broken") for n in range(2)]
+    assert run_suite(tmp_path, jobs, display="lines").counts == {"ok": 2}
+    profiles = [words for words in events(tmp_path / "cache") if words[1].startswith("profile-")]
+    assert [words[0] for words in profiles] == ["run"], "it is tried once"
+    assert "No profile of toy.a (failed, ValueError: no artifact of broken things)" in capfd.readouterr().err
+
+
 def test_features_are_made_once_and_a_failure_is_every_dependents_reason(tmp_path: Path) -> None:
     good = [job(0, uses=("features",), protocol=name) for name in ("linear", "knn", "fewshot")]
     bad = [job(1, uses=("features",), protocol=name, dataset="broken", dataset_fingerprint="b") for name in "ab"]

@@ -89,13 +89,8 @@ def _mean(rows: Sequence[Row], name: str) -> float | None:
 
 
 def _flags(rows: Sequence[Row], seeds_asked: int) -> tuple[str, ...]:
-    flags = []
-    for name, text in (
-        ("data_overlap", "pretraining saw test pictures"),
-        ("reference_overlap", "test set not neutral"),
-    ):
-        said = sorted({str(row[name]) for row in rows if row.get(name)})
-        flags += [f"{text}: {'; '.join(said)}"] if said else []
+    overlaps = sorted({str(row["data_overlap"]) for row in rows if row.get("data_overlap")})
+    flags = [f"pretraining saw test pictures: {'; '.join(overlaps)}"] if overlaps else []
     if any(row.get("grid_edge") is True for row in rows):
         flags.append("best setting on the edge of its grid")
     if any(row.get("bn_backoff") is True for row in rows):
@@ -110,7 +105,7 @@ def _ranked(entries: Sequence[Entry]) -> list[Entry]:
     if not candidates:
         return list(entries)
     scores = np.array([entry.score for entry in candidates])
-    latency = np.array([entry.costs.get("latency_ms_b1_p50", math.nan) for entry in candidates])
+    latency = np.array([entry.fair_latency_ms for entry in candidates])
     marked = [
         dataclasses.replace(entry, rank=int(rank), pareto=bool(front))
         for entry, rank, front in zip(candidates, ranks(scores), pareto_front(scores, latency), strict=True)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bob.hardware import BUSY_SHARE
+
+LATENCY = "latency_ms_b1_p50"
 COSTS = (
     "params_m",
     "gmacs",
     "model_mb",
-    "latency_ms_b1_p50",
+    LATENCY,
     "latency_ms_b1_p95",
     "throughput_img_s",
     "throughput_batch",
@@ -45,7 +49,7 @@ class Entry:
         p_value: Holm-adjusted p-value against the best candidate; None without a paired test.
         tied: Whether the paired test does not tell it from the best candidate; None without a test.
         z: z-score; None where there is none.
-        pareto: Whether no candidate scores as high at less latency.
+        pareto: Whether no candidate scores as high at less latency; False if its own was measured on a busy host.
         costs: Cost columns by name, mean over seeds; absent where not measured.
         image_size: Side of the input in pixels.
         flags: What qualifies the number, in words.
@@ -68,6 +72,16 @@ class Entry:
     costs: dict[str, float] = field(default_factory=dict)
     image_size: int | None = None
     flags: tuple[str, ...] = ()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether others used the host while it was profiled, so that its latency is too long to be compared."""
+        return LATENCY in self.costs and self.costs.get("profile_others_cpu", 0.0) > BUSY_SHARE
+
+    @property
+    def fair_latency_ms(self) -> float:
+        """Median latency at batch 1 for comparisons, in ms; NaN where none was measured on a quiet host."""
+        return math.nan if self.is_busy else self.costs.get(LATENCY, math.nan)
 
 
 @dataclass(frozen=True, kw_only=True)

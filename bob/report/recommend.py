@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob.report.model import Board, Entry
+from bob.report.model import LATENCY, Board, Entry
 from bob.report.ranking import ALPHA, compare_to_best, pareto_front
 
-LATENCY = "latency_ms_b1_p50"
 MEMORY = "infer_peak_mb"
 
 
@@ -21,7 +20,8 @@ class Recommendation:
     Attributes:
         best: The candidate of the highest score within the limits; None if none is.
         tied: Candidates within the limits that a paired test does not tell from it.
-        fastest: The one of the least latency among the best and the tied; None if no latency is known.
+        fastest: The one of the least latency among the best and the tied; None if no latency is known. A latency
+            measured on a busy host counts as unknown throughout.
         front: Candidates within the limits that no other beats in both score and latency, fastest first.
         left_out: Candidates beyond a limit, or without the figure it needs.
         text: The answer in words.
@@ -50,23 +50,31 @@ def recommend(
     left_out = tuple(entry.backbone for entry in board.candidates if entry not in within)
     if not within:
         text = f"No candidate is {_limits_text(limits)}." if board.candidates else "No candidate has a score."
+        text += _busy_text(board)
         return Recommendation(best=None, tied=(), fastest=None, front=(), left_out=left_out, text=text)
     best = max(within, key=lambda entry: entry.score)
     tied = _tied_with(board, within, best)
-    timed = [entry for entry in (best, *(tied or ())) if LATENCY in entry.costs]
-    fastest = min(timed, key=lambda entry: entry.costs[LATENCY]) if timed else None
+    timed = [entry for entry in (best, *(tied or ())) if not math.isnan(entry.fair_latency_ms)]
+    fastest = min(timed, key=lambda entry: entry.fair_latency_ms) if timed else None
     return Recommendation(
         best=best.backbone,
         tied=tuple(entry.backbone for entry in tied or ()),
         fastest=None if fastest is None else fastest.backbone,
         front=_front(within),
         left_out=left_out,
-        text=_text(board, within, tied, fastest, limits),
+        text=_text(board, within, tied, fastest, limits) + _busy_text(board),
     )
 
 
 def _fits(entry: Entry, name: str, limit: float | None) -> bool:
-    return limit is None or entry.costs.get(name, math.inf) <= limit
+    # A figure that is not there is NaN, which fits no limit.
+    value = entry.fair_latency_ms if name == LATENCY else entry.costs.get(name, math.nan)
+    return limit is None or value <= limit
+
+
+def _busy_text(board: Board) -> str:
+    busy = [entry.backbone for entry in board.candidates if entry.is_busy]
+    return f" Left out of account, as the host was busy: the latency of {', '.join(busy)}." if busy else ""
 
 
 def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:
@@ -83,7 +91,7 @@ def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | 
 
 def _front(within: list[Entry]) -> tuple[str, ...]:
     scores = np.array([entry.score for entry in within])
-    costs = np.array([entry.costs.get(LATENCY, math.nan) for entry in within])
+    costs = np.array([entry.fair_latency_ms for entry in within])
     chosen = [entry for entry, on in zip(within, pareto_front(scores, costs), strict=True) if on]
     return tuple(entry.backbone for entry in sorted(chosen, key=lambda entry: entry.costs[LATENCY]))
 

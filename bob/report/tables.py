@@ -6,11 +6,11 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bob.hardware import BUSY_SHARE
 from bob.report.model import Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"
-BUSY_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -244,6 +244,8 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     said.append(f"Rank {TIED}: not told from the best by the {board.test}." if _has_test(board) else f"{board.test}.")
     if any(entry.pareto for entry in board.entries):
         said.append("ms p50: latency at batch 1; *: no candidate scores as high at less.")
+    if any(entry.is_busy for entry in board.candidates):
+        said.append("A latency measured while others used the host has no * and beats no other.")
     if board.z_reason is not None:
         said.append(f"No z-score: {board.z_reason}.")
     said += [f"{note[:1].upper()}{note[1:]}." for note in board.notes]

@@ -81,7 +81,7 @@ class Schedule:
         return work
 
     def done(self, work: Work) -> None:
-        """Settle what ran, or was found done; jobs that waited only for it may start."""
+        """Settle what ran, was found done, or can be done without; jobs that waited only for it may start."""
         self._forget(work)
         if work.need is None:
             self._open.pop(work.job.id, None)

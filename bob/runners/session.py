@@ -249,10 +249,18 @@ class Session:
         return outcome
 
     def _settle_artifact(self, attempt: Attempt, outcome: Outcome) -> None:
+        need, job = attempt.work.need, attempt.work.job
         self._clock.spend(outcome["wall_s"])
+        if outcome["status"] in ("stopped", "lost"):
+            return
         if outcome["status"] == "ok":
             self._schedule.done(attempt.work)
-        elif outcome["status"] not in ("stopped", "lost"):
+        elif need is not None and need.kind == "profile":
+            # What a backbone costs is beside the point of its scores: a lack of the figures costs no job.
+            why = f"{outcome['status']}, {outcome['error_class']}: {outcome['error_message']}"
+            self._display.note(f"No profile of {job.backbone} ({why}): its jobs run without cost columns.")
+            self._schedule.done(attempt.work)
+        else:
             for job in self._schedule.fail(attempt.work):
                 self._append_failure(job, attempt.worker.assignment.context, outcome)
                 self._count(job, outcome["status"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import logging
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,11 +12,16 @@ from bob.artifacts import ArtifactStore
 from bob.context import Context
 from bob.errors import BobError
 from bob.files import canonical_json, write_text
+from bob.hardware import BUSY_SHARE
 from bob.job import Job, Need
 from bob.tasks.setup import Setup
 
 Maker = Callable[[Setup, Path], None]
 PROFILE_FILE = "profile.json"
+PROFILE_ATTEMPTS = 3
+PROFILE_PAUSE_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 def make(need: Need, job: Job, context: Context) -> Path:
@@ -48,14 +55,28 @@ def _features(setup: Setup, folder: Path) -> None:
 def _profile(setup: Setup, folder: Path) -> None:
     from bob.profiling import measure_profile
 
-    figures = measure_profile(
+    measure = functools.partial(
+        measure_profile,
         setup.backbone,
         image_size=setup.job.input.image_size,
         precision=setup.precision,
         device=str(setup.device),
         threads=setup.context.threads,
     )
-    write_text(folder / PROFILE_FILE, canonical_json(figures))
+    write_text(folder / PROFILE_FILE, canonical_json(_least_busy(measure)))
+
+
+def _least_busy(measure: Callable[[], dict[str, float | str]]) -> dict[str, float | str]:
+    """Measure again while the host is busy, a few times at most; return the figures that others disturbed least."""
+    best = measure()
+    for _ in range(PROFILE_ATTEMPTS - 1):
+        share = float(best["profile_others_cpu"])
+        if share <= BUSY_SHARE:
+            break
+        log.warning("Others took %.0f %% of the host's CPU time during the profile: measuring again.", 100 * share)
+        time.sleep(PROFILE_PAUSE_S)
+        best = min(best, measure(), key=lambda figures: float(figures["profile_others_cpu"]))
+    return best
 
 
 MAKERS: dict[str, Maker] = {"features": _features, "profile": _profile}
