@@ -54,16 +54,15 @@ IDENTITY = _columns(
     ("task", "s", "The task (`classification`, ...)."),
     ("task_version", "i", "Version of the task, raised when its numbers change meaning."),
     ("dataset", "s", "Short name of the data set."),
-    ("dataset_revision", "s", "Revision of the data set at its publisher, where there is one."),
+    (
+        "dataset_revision",
+        "s",
+        "Revision of the data set at its publisher; null where none is known.",
+    ),
     ("dataset_fingerprint", "s", "Digest of the data's content and splits."),
     ("dataset_license", "s", "Licence of the data."),
     ("smoke", "b", "Whether the data only prove that the software runs: no ground for choosing a backbone."),
     ("data_overlap", "s", "How the pretraining data contain test pictures; empty if no overlap is known."),
-    (
-        "reference_overlap",
-        "s",
-        "How the test set was made with the help of a model like this one; empty if it was not.",
-    ),
     ("protocol", "s", "How the backbone is used (`finetune`, `linear`, `knn`, ...)."),
     ("protocol_params", "s", "The protocol's parameters, defaults included, as JSON text."),
     ("seed", "i", "Seed of the job."),
@@ -76,7 +75,11 @@ IDENTITY = _columns(
     ("requested_precision", "s", "Precision that was asked for (`auto`, `fp32`, ...)."),
     ("precision", "s", "Precision that was used (`fp32`, `bf16`, `fp16`)."),
     ("weights_sha256", "s", "SHA-256 of the source checkpoint; `random` or `missing` where there is none."),
-    ("weights_source", "s", "Where the weights came from (`directory`, `cache`, `package`, `hub`, `random`)."),
+    (
+        "weights_source",
+        "s",
+        "Where the weights came from: `dir`, `hub cache`, `package`, `hub`, `user` or `code`; null for controls.",
+    ),
 )
 
 OUTCOME = _columns(
@@ -123,7 +126,12 @@ COST = _columns(
     ("throughput_img_s", "f", "Pictures per second of forward passes at `throughput_batch`."),
     ("throughput_batch", "i", "Batch at which the throughput was best, in pictures."),
     ("infer_peak_mb", "f", "Peak memory of inference, in MB, at `throughput_batch`."),
-    ("train_peak_mb", "f", "Peak memory of training, in MB, at `train_step_batch` or the job's micro-batch."),
+    (
+        "train_peak_mb",
+        "f",
+        "Peak memory of training, weights included, the bare process not, in MB: a fine-tuning job's own on a GPU, at "
+        "its micro-batch; else the profile's, at `train_step_batch`.",
+    ),
     (
         "train_img_s",
         "f",
@@ -150,8 +158,8 @@ PROVENANCE = _columns(
     ("started_at", "s", "Start of the attempt, UTC, ISO 8601."),
     ("finished_at", "s", "End of the attempt, UTC, ISO 8601."),
     ("host", "s", "Host name."),
-    ("device", "s", "Device, as its driver names it."),
-    ("hardware_class", "s", "Hosts of one class give comparable times: device, cores, threads."),
+    ("device", "s", "Device the job ran on: `cpu` or `cuda:0`."),
+    ("hardware_class", "s", "Processor and cores, or the GPU's name: times are comparable within a class."),
     ("threads", "i", "CPU threads the job had."),
     ("python_version", "s", "Version of Python."),
     ("torch_version", "s", "Version of torch."),
@@ -164,7 +172,7 @@ PROVENANCE = _columns(
     ("n_val", "i", "Validation pictures used."),
     ("n_test", "i", "Test pictures scored."),
     ("n_classes", "i", "Number of classes."),
-    ("dropped_pictures", "i", "Pictures left out because they cannot be decoded."),
+    ("dropped_pictures", "i", "Pictures left out because they cannot be decoded, each counted once over all splits."),
     ("hparams", "s", "Hyperparameters of the scored model, as JSON text."),
     ("search", "s", "Every setting tried with its validation score, as JSON text."),
     ("grid_edge", "b", "Whether the chosen setting lies on the edge of its grid, so that a wider one might do better."),

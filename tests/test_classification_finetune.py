@@ -46,7 +46,7 @@ def test_a_job_trains_searches_and_says_how(data, tmp_path):
     assert result.notes["grid_edge"] is True, "two rates are nothing but edges"
     assert result.cost["train_s"] > 0
     assert result.cost["train_img_s"] > 0
-    assert result.cost["train_peak_mb"] > 100
+    assert set(result.cost) == {"train_s", "train_img_s"}, "a CPU's peak is the whole process's: no figure of the job"
     again = classification.finetune(job, context)  # the row was not written yet: its checkpoint is still there
     assert again.score == result.score
     assert again.search == result.search

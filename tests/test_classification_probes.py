@@ -59,6 +59,16 @@ def test_one_pass_over_the_pictures_serves_every_probe(data, tmp_path):
     assert len(results["linear"].search) == 10
 
 
+def test_each_broken_picture_counts_once_and_what_is_no_picture_not_at_all(tmp_path):
+    root = write_folder(tmp_path / "set")
+    (root / "train" / NAMES[0] / "broken.png").write_bytes(b"")
+    for split in COUNTS:
+        (root / split / NAMES[1] / "Thumbs.db").write_text("thumbs")
+    context = context_of(tmp_path)
+    result = classification.linear(job_of(root, context, "linear"), context)
+    assert result.notes["dropped_pictures"] == 1
+
+
 def test_features_are_the_models_pooled_output_on_the_evaluation_transform(data, tmp_path):
     context = context_of(tmp_path)
     job = job_of(data, context, "linear", budget=Budget(max_train=6, max_val=3, max_test=3))

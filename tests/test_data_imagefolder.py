@@ -137,12 +137,26 @@ def test_a_layout_that_is_none_is_named(tmp_path, cache, layout, words):
 def test_imagenet_folders_map_to_the_pretrained_heads_classes(tmp_path, cache):
     root = class_folders(tmp_path / "photos", {"n01440764": 2, "n07753592": 3})
     spec = resolve_dataset(str(root), cache_dir=cache)
-    assert _sizes(spec) == {"test": 5} and "ImageNet-1k" in spec.overlaps
+    assert _sizes(spec) == {"test": 5}
     assert wnid_labels(spec.classes).tolist() == [0, 954]
     with pytest.raises(DataError, match="no split 'train'"):
         open_split(spec, "train", cache_dir=cache)
     assert _sizes(resolve_dataset(f"folder:{root}", cache_dir=cache)) == {"train": 2, "val": 1, "test": 2}
     assert _sizes(resolve_dataset(f"imagenet:{root}", cache_dir=cache)) == {"test": 5}
+
+
+def test_only_imagenet_pictures_that_may_be_training_pictures_are_flagged(tmp_path, cache):
+    classes = {"n01440764": 20, "n07753592": 20}
+    flat = class_folders(tmp_path / "flat", classes)
+    for split in ("train", "val"):
+        class_folders(tmp_path / "split" / split, classes)
+    class_folders(tmp_path / "alone" / "train", classes)
+
+    def overlaps(name):
+        return resolve_dataset(name, cache_dir=cache).overlaps
+
+    assert "ImageNet-1k" in overlaps(f"folder:{flat}") and "ImageNet-22k" in overlaps(str(tmp_path / "alone"))
+    assert overlaps(str(flat)) == overlaps(f"imagenet:{flat}") == overlaps(str(tmp_path / "split")) == ()
 
 
 def test_the_wnid_list_is_timms_and_an_unknown_wnid_is_named():

@@ -33,7 +33,7 @@ class Pictures:
         classes: Class names in label order.
         labels: Class indices, int64 (n,).
         ids: A stable name for each sample, unique in the data set.
-        dropped: Names of bad pictures and of files that are no pictures, which are left out.
+        dropped: Names of bad pictures, which are left out; files that are no pictures by their names do not count.
     """
 
     classes: tuple[str, ...]
@@ -91,7 +91,7 @@ def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_d
         classes=spec.classes,
         labels=np.ascontiguousarray(samples.labels[chosen]),
         ids=tuple(samples.ids[index] for index in chosen),
-        dropped=(*bad, *samples.ignored),
+        dropped=tuple(bad),
         _samples=samples,
         _indices=chosen,
     )

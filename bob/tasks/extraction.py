@@ -50,7 +50,7 @@ def write_features(setup: Setup, folder: Path) -> None:
             "device": str(setup.device),
             "threads": setup.context.threads,
             "batch_norm_estimated": estimated,
-            "dropped": sum(fact["dropped"] for fact in facts.values()),
+            "dropped": len(set().union(*(fact["dropped"] for fact in facts.values()))),
             "pictures_per_s": pictures / seconds,
             "infer_peak_mb": peak.mb(),
             "largest_part": forward.part,
@@ -80,7 +80,7 @@ def _write_split(setup: Setup, forward: Forward, folder: Path, split: str, width
     return {
         "seconds": seconds,
         "pictures": len(pictures),
-        "dropped": len(pictures.dropped),
+        "dropped": pictures.dropped,
         "classes": pictures.classes,
     }
 

@@ -30,6 +30,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
+IMAGENETS = ("ImageNet-1k", "ImageNet-21k", "ImageNet-22k")
 SUFFIXES = frozenset(
     (
         ".jpg",
@@ -98,7 +99,7 @@ class ImageFolderReader:
             fingerprint=_fingerprint(root, stored, cache_dir),
             classes=classes,
             sizes=split_sizes(labels),
-            overlaps=("ImageNet-1k", "ImageNet-21k", "ImageNet-22k") if are_wnids(classes) else (),
+            overlaps=IMAGENETS if are_wnids(classes) and _tests_on_training_pictures(stored) else (),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -133,6 +134,14 @@ def _scan(root: Path, layout: str) -> dict[str, _Stored]:
     flat = _scan_split(root, root)
     alone = layout == "test_only" or (layout == "auto" and are_wnids(sorted(set(flat.classes))))
     return {"test" if alone else UNDIVIDED: flat}
+
+
+def _tests_on_training_pictures(stored: Mapping[str, _Stored]) -> bool:
+    """Tell whether test is split off pictures that may be training pictures of whoever else used the data set.
+
+    A folder with a test or val split of its own, or one that is all test, keeps its test pictures apart.
+    """
+    return UNDIVIDED in stored or set(stored) == {"train"}
 
 
 def _split_folders(root: Path) -> dict[str, Path]:
