@@ -149,7 +149,8 @@ COST = _columns(
     ("profile_image_size", "i", "Side of the profile's input in pixels."),
     ("profile_torch", "s", "Version of torch the profile was measured with."),
     ("train_s", "f", "Time spent training, in s."),
-    ("wall_s", "f", "Time from the job's start to its row, in s."),
+    ("features_s", "f", "Time of the feature pass that this job shares with the other probes of its backbone, in s."),
+    ("wall_s", "f", "Time from the job's start to its row, in s; shared features and profiles are not in it."),
     ("device_hours", "f", "Wall time on the job's devices (or CPU shares), summed, in hours."),
 )
 

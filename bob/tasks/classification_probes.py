@@ -46,6 +46,7 @@ class Probe:
         meta, splits = self.features.meta, self.features.splits
         counts = {f"n_{name}": len(split.labels) for name, split in splits.items()}
         facts = {"n_classes": len(self.classes), "dropped_pictures": meta["dropped"], "precision": meta["precision"]}
+        facts["features_s"] = meta["seconds"]
         return {**self._setup.notes(meta["pooling"]), **counts, **facts, **more}
 
 

@@ -52,6 +52,7 @@ def write_features(setup: Setup, folder: Path) -> None:
             "batch_norm_estimated": estimated,
             "dropped": len(set().union(*(fact["dropped"] for fact in facts.values()))),
             "pictures_per_s": pictures / seconds,
+            "seconds": seconds,
             "infer_peak_mb": peak.mb(),
             "largest_part": forward.part,
         },
