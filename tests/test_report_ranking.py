@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import signature
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -115,9 +117,9 @@ def test_pairing_tells_apart_what_overlapping_intervals_do_not() -> None:
 def test_score_interval_is_the_bootstrap_of_scipy() -> None:
     sample = _coins([0.8], 150)[0]
     ours = score_intervals(resampled_means(sample, resamples=20_000))[0]
-    theirs = stats.bootstrap(
-        (sample,), np.mean, method="percentile", n_resamples=20_000, rng=np.random.default_rng(1)
-    ).confidence_interval
+    # scipy renamed its argument in 1.15.
+    seeded = {"rng" if "rng" in signature(stats.bootstrap).parameters else "random_state": np.random.default_rng(1)}
+    theirs = stats.bootstrap((sample,), np.mean, method="percentile", n_resamples=20_000, **seeded).confidence_interval
     assert ours == pytest.approx([theirs.low, theirs.high], abs=0.007)
 
 

@@ -17,6 +17,7 @@ from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
 from torch import nn
 
+from bob.backbones.shapes import shapes_only
 from bob.backbones.spec import Backbone
 from bob.errors import WeightsError
 
@@ -133,8 +134,7 @@ def load_strictly(module: nn.Module, backbone: Backbone, path: Path) -> None:
 
 def reference_state(backbone: Backbone, classes: int) -> State:
     """Return names and shapes of an architecture's tensors at its native size, without memory for their values."""
-    with torch.device("meta"):
-        return timm.create_model(backbone.arch, num_classes=classes).state_dict()
+    return shapes_only(backbone.arch, classes=classes).state_dict()
 
 
 def _heads(config: Any) -> tuple[str, ...]:
@@ -159,8 +159,7 @@ def _resampled(state: State, backbone: Backbone, size: Mapping[str, int]) -> Sta
     name = next((key for key in ("pos_embed", "pos_embed_abs") if key in state), None)
     if backbone.family != "hiera" or name is None or state[name].ndim != 3:
         return state
-    with torch.device("meta"):
-        wanted = timm.create_model(backbone.arch, num_classes=0, **size).state_dict()["pos_embed"]
+    wanted = shapes_only(backbone.arch, classes=0, size=size).state_dict()["pos_embed"]
     if wanted.shape == state[name].shape:
         return state
     side = math.isqrt(wanted.shape[1])

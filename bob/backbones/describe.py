@@ -69,8 +69,10 @@ def describe(name: str) -> dict[str, Any]:
     Raises:
         KeyError: timm has no such architecture or tag; the argument is a sentence that says which.
     """
+    from bob.backbones.shapes import shapes_only
+
     config = _config(name)
-    model = _on_meta(name.partition(".")[0])
+    model = shapes_only(name.partition(".")[0], classes=0)
     fixed = bool(config.fixed_input_size)
     return {
         "name": name,
@@ -118,15 +120,6 @@ def _config(name: str) -> Any:
     if tag not in tags:
         raise KeyError(f"timm {timm.__version__} has no tag {tag!r} for {arch!r}; it has {', '.join(tags) or 'none'}")
     return get_pretrained_cfg(name)
-
-
-def _on_meta(arch: str) -> Any:
-    """Build an architecture without its classifier and without memory for its weights."""
-    import timm
-    import torch
-
-    with torch.device("meta"):
-        return timm.create_model(arch, num_classes=0)
 
 
 def _levels(model: Any) -> list[dict[str, Any]]:
