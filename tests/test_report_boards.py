@@ -129,6 +129,14 @@ def test_rows_of_other_circumstances_are_refused_unless_mixed(column: str, value
     assert any(note.startswith(f"mixed rows: {column}") for note in board.notes)
 
 
+def test_seeds_of_two_checkpoints_are_no_seeds_of_one_backbone() -> None:
+    rows = [row for row, _ in sample_results()]
+    rows += [{**rows[0], "seed": 1, "weights_sha256": "0123456789abcdef", "job_id": "another"}]
+    assert find_differences(rows[:-1]) == {}
+    (values,) = find_differences(rows).values()
+    assert any("0123456789ab" in value for value in values)
+
+
 def test_sizes_rounded_to_a_patch_and_native_sizes_are_no_mixture() -> None:
     rows = [row for row, _ in sample_results()]
     assert {row["image_size"] for row in rows} == {126, 128} and find_differences(rows) == {}

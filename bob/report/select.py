@@ -112,6 +112,11 @@ def find_differences(rows: Sequence[Row]) -> dict[str, list[str]]:
     is_native = any(row.get("resolution") == "native" for row in rows)
     if sizes and not is_native and max(sizes) - min(sizes) >= ROUNDING_PX:
         found["image_size"] = [f"{size} px" for size in sorted(set(sizes))]
+    for backbone in {row["backbone"] for row in rows}:
+        # One name means one set of weights: seeds of two checkpoints are no seeds of one backbone.
+        own = _values([row for row in rows if row["backbone"] == backbone], "weights_sha256")
+        if len(own) > 1:
+            found["weights_sha256"] = [f"{backbone}: {value[:12]}" for value in own]
     return {name: values for name, values in found.items() if len(values) > 1}
 
 
