@@ -33,7 +33,7 @@ test: .venv/.built
 	.venv/bin/python -m pytest $(ARGS)
 
 test-all: .venv/.built
-	.venv/bin/python -m pytest -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
+	.venv/bin/python -m pytest --timeout=2400 -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
 
 lint: .venv/.built
 	.venv/bin/ruff check .
