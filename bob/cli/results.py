@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bob.cli.common import print_json, settings_from, suite_from
@@ -86,15 +87,19 @@ def report(options: argparse.Namespace) -> int:
     return 0
 
 
-def write_report(console: Console, settings: Settings, expanded: Plan | None, *, mix: bool, **choices: Any) -> Report:
-    """Build the report of a plan (or of everything in the store), print its tables, and say where it is."""
-    from pathlib import Path
+def write_report(
+    console: Console, settings: Settings, expanded: Plan | None, *, mix: bool, keep: bool = False, **choices: Any
+) -> Report:
+    """Build the report of a plan (or of everything in the store), print its tables, and say where it is.
 
+    With ``keep``, a report that is younger than the rows is left as it is and only its tables are printed.
+    """
     from bob.report.build import build_report
 
     suite = expanded.suite if expanded else None
     out = choices.pop("out", None)
     folder = Path(out) if out else settings.results_dir / "report" / (suite.name if suite else "all")
+    kept = keep and _is_younger(folder / "index.html", settings.results_dir / "results.parquet")
     reference = choices.pop("reference", None) or (suite.reference if suite else None)
     expected = [_expected(job) for job in expanded.jobs] if expanded else None
     built = build_report(
@@ -102,13 +107,19 @@ def write_report(console: Console, settings: Settings, expanded: Plan | None, *,
         suite=suite.name if suite else None,
         reference=reference or None,
         expected=expected,
-        out_dir=folder,
+        out_dir=None if kept else folder,
         mix=mix,
         **choices,
     )
     built.print(console)
+    if kept:
+        console.print(f"The report is at {folder / 'index.html'}", highlight=False, soft_wrap=True)
     console.print(f"The rows are in {settings.results_dir / 'results.parquet'}", highlight=False, soft_wrap=True)
     return built
+
+
+def _is_younger(path: Path, than: Path) -> bool:
+    return path.exists() and than.exists() and path.stat().st_mtime >= than.stat().st_mtime
 
 
 def _expected(job: Any) -> dict[str, Any]:

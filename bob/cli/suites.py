@@ -55,6 +55,7 @@ def fetch(options: argparse.Namespace) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run what is missing of a suite, then print the ranking and say where the report is."""
     from bob.cli.plan_view import print_plan
+    from bob.cli.results import write_report
 
     console = _console()
     suite, source = suite_from(options)
@@ -72,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
         refuse_bad_pictures(expanded, settings)
     summary = _execute(expanded.jobs, options, settings, device)
     _print_summary(console, summary)
-    _report(console, options, settings, expanded)
+    write_report(console, settings, expanded, mix=False, keep=not summary.counts)
     if summary.interrupted:
         return 130
     scored = finished(expanded.jobs, settings)
@@ -149,12 +150,6 @@ def _print_summary(console: Console, summary: Summary) -> None:
         console.print(f"Ran {counts} in {summary.wall_s:.0f} s.", highlight=False)
     for failure in summary.failures[:20]:
         console.print(f"[red]{escape(str(failure))}[/]", highlight=False, soft_wrap=True, markup=True)
-
-
-def _report(console: Console, options: argparse.Namespace, settings: Settings, expanded: Plan) -> None:
-    from bob.cli.results import write_report
-
-    write_report(console, settings, expanded, mix=False)
 
 
 def machine_of(choice: str) -> tuple[str, Machine]:

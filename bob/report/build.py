@@ -119,7 +119,7 @@ def build_report(
     suite: str | None,
     reference: Sequence[str] | None,
     expected: Sequence[Mapping[str, Any]] | None,
-    out_dir: Path,
+    out_dir: Path | None,
     mix: bool = False,
     max_latency_ms: float | None = None,
     max_memory_mb: float | None = None,
@@ -131,7 +131,7 @@ def build_report(
         suite: The suite the report is about; None for everything there.
         reference: Backbones whose mean and standard deviation make the z-scores; None for no z-scores.
         expected: The planned jobs, each with ``job_id`` and ``backbone``; None if the plan is not known.
-        out_dir: Where the files go.
+        out_dir: Where the files go; None writes none, which saves drawing the plots.
         mix: Whether rows made under different circumstances may stand in one table.
         max_latency_ms: For the recommendation: most median latency at batch 1, in ms.
         max_memory_mb: For the recommendation: most peak memory of inference, in MB.
@@ -157,7 +157,8 @@ def build_report(
         answers=tuple(recommend(board, **limits).text for board in boards),
         tables=_tables(boards, means, coverage),
     )
-    _write(report, out_dir)
+    if out_dir is not None:
+        _write(report, out_dir)
     return report
 
 
