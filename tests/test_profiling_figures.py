@@ -104,12 +104,12 @@ def test_an_unknown_precision_is_refused_with_the_choices():
 def test_a_slow_model_is_measured_with_fewer_runs_and_a_smaller_stated_batch(monkeypatch):
     model = build_backbone(find("mobilenetv3_small_100.random"), weights_path=None, image_size=64, seed=0)
     bench = profiling._Bench(model, device="cpu", precision="fp32")
-    monkeypatch.setattr(bench, "_forward", lambda pictures: time.sleep(0.3 * len(pictures)))
-    started = time.monotonic()
+    batches = []
+    monkeypatch.setattr(bench, "_forward", lambda pictures: batches.append(len(pictures)) or time.sleep(0.3))
     latency = bench.latency()
     rate = bench.throughput()
-    assert time.monotonic() - started < 6
-    assert latency["latency_ms_b1_p50"] == pytest.approx(300, rel=0.3)
+    assert len(batches) < 20, "a fast model is given a hundred runs for its latency alone"
+    assert latency["latency_ms_b1_p50"] >= 300
     assert (rate["throughput_batch"], bench._train_batch()) == (1, 4)
 
 

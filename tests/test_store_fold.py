@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from pathlib import Path
 
 import numpy as np
@@ -204,19 +203,15 @@ def test_empty_store_has_every_column_and_no_row(store: ResultStore) -> None:
     assert len(frame) == 0 and list(frame.columns) == [column.name for column in COLUMNS]
 
 
-@pytest.mark.parametrize(
-    ("per_folder", "limit_s"), [(12, 0.3), pytest.param(118, 1.0, marks=pytest.mark.slow)], ids=["3,000", "30,000"]
-)
-def test_statuses_of_thirty_thousand_records_come_in_under_a_second(
-    store: ResultStore, per_folder: int, limit_s: float
-) -> None:
+def test_statuses_come_from_the_names_of_the_records_alone(store: ResultStore) -> None:
     for folder in range(256):
         (store.layout.records / f"{folder:02x}").mkdir(parents=True)
-        for index in range(per_folder):
+        for index in range(4):
+            # Empty: whoever opened one would find it damaged.
             (store.layout.records / f"{folder:02x}" / f"{folder:02x}{index:06x}.001.ok.json").touch()
-    start = time.process_time()
-    assert len(store.statuses()) == 256 * per_folder
-    assert time.process_time() - start < limit_s
+    assert set(store.statuses().values()) == {"ok"}
+    assert len(store.statuses()) == 1024
+    assert not store.damaged()
 
 
 def test_no_warning_about_plain_results(store: ResultStore, caplog: pytest.LogCaptureFixture) -> None:
