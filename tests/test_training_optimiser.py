@@ -54,3 +54,16 @@ def test_the_rate_rises_in_a_line_to_its_peak_and_falls_in_a_cosine():
     assert factors[12] == pytest.approx(0.5)
     assert all(a > b > 0 for a, b in itertools.pairwise(factors[4:]))
     assert lr_factor(0, steps=1, warmup_steps=0) == 1.0
+
+
+def test_a_transformers_position_embedding_has_no_weight_decay():
+    from bob.backbones.catalogue import find
+    from bob.backbones.loader import build_backbone
+
+    model = build_backbone(find("vit_tiny_patch16_224.random"), weights_path=None, image_size=32, seed=0)
+    groups = parameter_groups(
+        model.layer_groups(), lr=1.0, layer_decay=1.0, weight_decay=0.05, no_decay_names=model.no_decay_names
+    )
+    decays = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert decays[id(model.arch_module.pos_embed)] == 0.0
+    assert decays[id(model.arch_module.blocks[0].attn.qkv.weight)] == 0.05
