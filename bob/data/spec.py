@@ -22,6 +22,8 @@ class DatasetSpec:
         license: The data's licence, or "unknown".
         smoke: True if numbers on it say nothing about a backbone's worth.
         overlaps: Names of pretraining data that contain (part of) its test pictures.
+        annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
+            "semantic" (a class per pixel).
     """
 
     name: str
@@ -34,3 +36,4 @@ class DatasetSpec:
     license: str = "unknown"
     smoke: bool = False
     overlaps: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ("label",)

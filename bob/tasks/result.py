@@ -17,8 +17,11 @@ class TaskResult:
         score_low: Lower end of the 95 % interval, resampling test samples.
         score_high: Upper end.
         metrics: Every metric by column name.
-        outcomes: Columns of equal length, one entry per test sample: ``sample_id`` (text), ``label``, ``prediction``,
-            ``confidence``, and ``outcome`` (the sample's contribution to the score; its mean is the score).
+        outcomes: Columns of equal length, one entry per test sample: ``sample_id`` (text) and what was predicted; where
+            the score is a mean over samples, ``outcome`` is the sample's contribution to it.
+        replicates: Where it is not (AP, mIoU): the score on each resampled test set of ``bob.metrics.resampling``,
+            float64 (resamples,), so that reports can pair them; None if ``outcome`` does that.
+        contact_sheet: PNG bytes: some test pictures with truth and prediction; None if the task draws none.
         hparams: The hyperparameters of the scored model.
         search: One entry per setting tried: its hyperparameters and its validation score.
         cost: Cost columns measured on the way (``train_s``, ``train_img_s``, ``train_peak_mb``).
@@ -34,3 +37,5 @@ class TaskResult:
     search: list[dict[str, Any]] = field(default_factory=list)
     cost: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    replicates: np.ndarray | None = None
+    contact_sheet: bytes | None = None

@@ -39,6 +39,8 @@ class Protocol:
         budget: The names of the ``Budget`` fields it spends; the others never enter its jobs.
         uses: Kinds of artifact it needs.
         seed_varies: What the seed changes, in words, for docs and rows.
+        epochs: Passes over train that a trial sees if the budget does not say.
+        trials: Settings tried if the budget does not say.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Protocol:
     budget: tuple[str, ...]
     uses: tuple[str, ...]
     seed_varies: str
+    epochs: int = 10
+    trials: int = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,7 @@ class Task:
         name: "classification", ...
         version: Bumped when its numbers change meaning.
         metric: The primary metric, in [0, 1], higher is better.
+        annotation: What it needs to know about each picture, one of ``DatasetSpec.annotations``.
         metrics: Every metric column its rows fill, with the one-line definition of each.
         protocols: Its protocols by name.
     """
@@ -67,6 +72,7 @@ class Task:
     metric: str
     metrics: dict[str, str]
     protocols: dict[str, Protocol]
+    annotation: str = "label"
 
 
 TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
