@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 from bob.backbones import catalogue, weights
 from bob.backbones.plugins import user_backbone
 from bob.backbones.spec import Backbone, InputConfig
 from bob.data.resolve import resolve_dataset
 from bob.data.spec import DatasetSpec
-from bob.errors import BobError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
+from bob.errors import BobError, DataError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
 from bob.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.files import sha256_file
 from bob.job import MISSING, Budget, Job
@@ -22,9 +23,6 @@ from bob.settings import Settings
 from bob.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
 from bob.tasks.spec import TASKS, Protocol, Task
 from bob.yaml_source import YamlSource
-
-DEFAULT_EPOCHS = 10
-DEFAULT_TRIALS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,12 +34,14 @@ class Plan:
         jobs: Every job, runnable or not; one that is not says why in ``missing``.
         backbones: The backbones in the suite's order.
         missing_data: Reason by data set text, for those that are not on this machine.
+        left_out: Reason by task, for those that none of the data sets given in place of the suite's can serve.
     """
 
     suite: Suite
     jobs: tuple[Job, ...]
     backbones: tuple[Backbone, ...]
     missing_data: dict[str, str]
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def missing_backbones(self) -> dict[str, str]:
@@ -89,18 +89,46 @@ def expand(
     for index, plugin in enumerate(suite.plugins):
         with _located(source, "plugins", index):
             catalogue.load_plugin(Path(plugin))
-    backbones = _backbones(suite, source)
-    located = [(backbone, _locate(backbone, settings)) for backbone in backbones]
+    groups = _backbones(suite, source)
+    backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))
+    located = {backbone: _locate(backbone, settings) for backbone in backbones}
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
     datasets = _distinct({text: _dataset(text, source, settings, suite.bad_pictures) for text in sorted(texts)})
-    jobs = tuple(
-        job
-        for number, entry in enumerate(suite.tasks)
-        for text in data or entry.datasets or suite.datasets
-        for job in _task_jobs(suite, source, number, entry, datasets[text], located, machine)
-    )
+    left_out: dict[str, str] = {}
+    jobs: list[Job] = []
+    for number, entry in enumerate(suite.tasks):
+        with _located(source, "tasks", number, "task"):
+            task = TASKS.get(entry.task)
+        usable = _usable(task, [datasets[text] for text in data or entry.datasets or suite.datasets])
+        if not usable.fit and data:
+            left_out[task.name] = usable.reason
+        elif usable.unfit and not data:
+            with _located(source, "tasks", number):
+                raise DataError(
+                    usable.reason, hint="'bob list datasets' shows what there is; docs/data.md the layouts."
+                )
+        for dataset in usable.fit:
+            own = [(backbone, located[backbone]) for backbone in groups[number]]
+            jobs += _task_jobs(suite, source, number, entry, task, dataset, own, machine)
+    if left_out and not jobs:
+        raise DataError(" ".join(left_out.values()), hint="docs/data.md shows the layouts that each task reads.")
     missing = {text: found.missing for text, found in datasets.items() if found.missing}
-    return Plan(suite=suite, jobs=_unique(jobs), backbones=backbones, missing_data=missing)
+    return Plan(suite=suite, jobs=_unique(jobs), backbones=backbones, missing_data=missing, left_out=left_out)
+
+
+class _Usable(NamedTuple):
+    fit: list[_Dataset]
+    unfit: list[_Dataset]
+    reason: str
+
+
+def _usable(task: Task, datasets: Sequence[_Dataset]) -> _Usable:
+    """Part data sets into those that know what a task needs (or are not here yet) and the others."""
+    fit = [found for found in datasets if found.spec is None or task.annotation in found.spec.annotations]
+    unfit = [found for found in datasets if found not in fit]
+    has = "; ".join(f"{found.text!r} has {', '.join(found.spec.annotations)}" for found in unfit if found.spec)
+    reason = f"task {task.name!r} needs data with annotation {task.annotation!r}: {has}."
+    return _Usable(fit, unfit, reason)
 
 
 def _task_jobs(
@@ -108,18 +136,18 @@ def _task_jobs(
     source: YamlSource,
     number: int,
     entry: TaskEntry,
+    task: Task,
     dataset: _Dataset,
     located: Sequence[tuple[Backbone, _Weights]],
     machine: Machine,
 ) -> Iterator[Job]:
-    with _located(source, "tasks", number, "task"):
-        task = TASKS.get(entry.task)
+    size = entry.image_size or suite.image_size
     for index, item in enumerate(entry.protocols):
         with _located(source, "tasks", number, "protocols", index):
             chosen = ProtocolEntry(protocol=item) if isinstance(item, str) else item
             template = _template(suite, task, chosen, dataset, machine)
         for backbone, found in located:
-            yield from _backbone_jobs(template, suite, backbone, found, chosen.seeds or suite.seeds, machine)
+            yield from _backbone_jobs(template, backbone, found, size, chosen.seeds or suite.seeds, machine)
 
 
 def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset, machine: Machine) -> Job:
@@ -157,9 +185,9 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
 
 
 def _backbone_jobs(
-    template: Job, suite: Suite, backbone: Backbone, found: _Weights, seeds: Sequence[int], machine: Machine
+    template: Job, backbone: Backbone, found: _Weights, image_size: int, seeds: Sequence[int], machine: Machine
 ) -> Iterator[Job]:
-    config = _input(backbone, suite.resolution, suite.image_size)
+    config = _input(backbone, template.resolution, image_size)
     base = replace(
         template,
         backbone=backbone.name,
@@ -192,25 +220,34 @@ def _budget(
     settled = () if "images_seen" in merged or "images_seen" not in protocol.budget else ("images_seen",)
     if settled and spec is not None:
         train = dict(spec.sizes).get("train", 0)
-        merged["images_seen"] = DEFAULT_EPOCHS * min(train, merged.get("max_train", train))
-    merged.setdefault("trials", DEFAULT_TRIALS)
+        merged["images_seen"] = protocol.epochs * min(train, merged.get("max_train", train))
+    merged.setdefault("trials", protocol.trials)
     return Budget(**{name: value for name, value in merged.items() if name in protocol.budget}), settled
 
 
-def _backbones(suite: Suite, source: YamlSource) -> tuple[Backbone, ...]:
-    found: dict[str, Backbone] = {}
-    for index, item in enumerate(suite.backbones):
-        with _located(source, "backbones", index):
-            matches = catalogue.match(item.where) if isinstance(item, BackboneFilter) else (catalogue.find(item),)
-            found.update((backbone.name, backbone) for backbone in matches if backbone.name not in suite.exclude)
+def _backbones(suite: Suite, source: YamlSource) -> list[tuple[Backbone, ...]]:
+    """Return the backbones of each task: its own where it names some, else the suite's."""
     for key in ("exclude", "reference"):
         for index, name in enumerate(getattr(suite, key)):
             with _located(source, key, index):
                 catalogue.find(name)
+    shared = _matched(suite.backbones, suite.exclude, source, ("backbones",))
+    return [
+        _matched(entry.backbones, suite.exclude, source, ("tasks", number, "backbones")) if entry.backbones else shared
+        for number, entry in enumerate(suite.tasks)
+    ]
+
+
+def _matched(
+    items: Sequence[str | BackboneFilter], exclude: Sequence[str], source: YamlSource, path: tuple[str | int, ...]
+) -> tuple[Backbone, ...]:
+    found: dict[str, Backbone] = {}
+    for index, item in enumerate(items):
+        with _located(source, *path, index):
+            matches = catalogue.match(item.where) if isinstance(item, BackboneFilter) else (catalogue.find(item),)
+            found.update((backbone.name, backbone) for backbone in matches if backbone.name not in exclude)
     if not found:
-        raise SuiteError(
-            f"{source.name}:{source.line(('backbones',))}: the filters match no backbone of the catalogue."
-        )
+        raise SuiteError(f"{source.name}:{source.line(path)}: the filters match no backbone of the catalogue.")
     return tuple(found.values())
 
 

@@ -61,6 +61,8 @@ class TaskEntry(_Model):
     task: str = Field(description="Its name; 'bob list tasks' shows all.")
     protocols: list[NameOrProtocol] = Field(min_length=1, description="Protocol names, or entries with parameters.")
     datasets: list[str] | None = Field(None, min_length=1, description="Instead of the suite's data sets.")
+    backbones: list[NameOrFilter] | None = Field(None, min_length=1, description="Instead of the suite's backbones.")
+    image_size: int | None = Field(None, ge=16, le=4096, description="Instead of the suite's image_size.")
 
 
 class Scale(_Model):

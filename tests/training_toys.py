@@ -14,6 +14,7 @@ from bob.training.checkpoint import Checkpoints
 from bob.training.inference import Forward
 from bob.training.optimiser import parameter_groups
 from bob.training.search import Search
+from bob.training.step import of_outputs
 from bob.training.trial import Recipe, Trial
 
 CPU = torch.device("cpu")
@@ -48,7 +49,7 @@ def trial(lr: float, *, model: nn.Module | None = None, steps: int = STEPS, clip
     layers = [list(child.named_parameters(prefix=name)) for name, child in model.named_children()]
     groups = parameter_groups(layers, lr=lr, layer_decay=0.9, weight_decay=0.05)
     recipe = Recipe(lr=lr, steps=steps, warmup_steps=2, batch_size=BATCH, clip_norm=clip_norm, precision="fp32")
-    return Trial(model=model, groups=groups, loss=LOSS, recipe=recipe, device=CPU)
+    return Trial(model=model, groups=groups, loss=of_outputs(LOSS), recipe=recipe, device=CPU)
 
 
 def evaluate(trained: Trial) -> tuple[float, float]:

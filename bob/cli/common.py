@@ -15,6 +15,7 @@ import yaml
 from bob.errors import ConfigError, unknown_name
 from bob.settings import Settings
 from bob.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
+from bob.tasks.spec import TASKS
 from bob.yaml_source import YamlSource
 
 SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
@@ -149,15 +150,20 @@ def _protocols(data: dict[str, Any]) -> list[dict[str, Any]]:
 def _single(options: argparse.Namespace) -> YamlSource:
     if not options.data:
         raise ConfigError("one job needs --data: a folder or a data set.", hint="'bob list datasets' shows the names.")
+    task = options.task or "classification"
     data = {
         "name": "single",
         "title": "One command",
         "backbones": options.backbone,
         "datasets": options.data,
-        "tasks": [{"task": options.task or "classification", "protocols": options.protocol or ["linear"]}],
+        "tasks": [{"task": task, "protocols": options.protocol or [_first_protocol(task)]}],
         "seeds": options.seed or [0],
     }
     return YamlSource(name=COMMAND_LINE, data=data, lines={})
+
+
+def _first_protocol(task: str) -> str:
+    return "linear" if task == "classification" else next(iter(TASKS.get(task).protocols))
 
 
 def _add_plugins(data: Any, plugins: list[str] | None) -> None:

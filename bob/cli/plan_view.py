@@ -31,6 +31,8 @@ def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settin
         highlight=False,
         soft_wrap=True,
     )
+    for name, reason in plan.left_out.items():
+        console.print(f"[yellow]left out: {escape(name)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
     for text, reason in plan.missing_data.items():
         console.print(f"[yellow]data set {escape(text)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
 

@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from bob.backbones.spec import InputConfig
 from bob.data.pictures import Pictures
+from bob.data.streams import EVALUATION, Key, open_stream
 from bob.data.transforms import EvalCrop, TrainCrop, normalise
 from bob.errors import ConfigError
 
 CACHE_BYTES = 2 << 30
-LOOKAHEAD = 2
 PILLOW_BYTES_PER_PIXEL = 4
-EVALUATION = -1  # stands in the place of the epoch
-
-Key = tuple[int, int]  # (epoch or EVALUATION, index)
 
 
 def derived_seed(*parts: int) -> int:
@@ -35,13 +29,21 @@ def derived_seed(*parts: int) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
+class Loadable(Protocol):
+    """Pictures by index."""
+
+    def load(self, index: int) -> Image.Image:
+        """Return picture ``index`` as RGB."""
+        ...
+
+
 class PictureCache:
     """Decoded pictures in memory, filled until ``limit_bytes``; what does not fit is decoded each time.
 
     Nothing is thrown out: under a random order per epoch each picture is as likely to be next as any other.
     """
 
-    def __init__(self, pictures: Pictures, limit_bytes: int) -> None:
+    def __init__(self, pictures: Loadable, limit_bytes: int) -> None:
         self.pictures = pictures
         self.limit_bytes = limit_bytes
         self.used_bytes = 0
@@ -128,11 +130,14 @@ class PictureBatches:
         self._seed = seed
         self._device = torch.device(device)
         views = Views(PictureCache(pictures, cache_bytes // max(1, loader_workers)), input, seed)
-        self._source: _Threads | _Processes
-        if loader_workers:
-            self._source = _Processes(views, loader_workers, start_method, pin=self._device.type == "cuda")
-        else:
-            self._source = _Threads(views, threads)
+        self._source = open_stream(
+            views,
+            collate,
+            threads=threads,
+            loader_workers=loader_workers,
+            start_method=start_method,
+            device=self._device,
+        )
 
     @property
     def steps_per_epoch(self) -> int:
@@ -175,68 +180,6 @@ class PictureBatches:
         keys = [[(epoch, index) for index in indices.tolist()] for indices in steps if len(indices)]
         for indices, pixels in zip(steps, self._source.stream(keys), strict=False):
             yield indices, normalise(pixels.to(self._device, non_blocking=True), self._input)
-
-
-class _Threads:
-    """Decodes in threads, ``LOOKAHEAD`` batches ahead, so that the next batch is ready when the model is."""
-
-    def __init__(self, views: Views, threads: int) -> None:
-        self._views = views
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bob-decode")
-
-    def stream(self, batches: list[list[Key]]) -> Iterator[Tensor]:
-        waiting: deque[list[Future[np.ndarray]]] = deque()
-        coming = iter(batches)
-        try:
-            for _ in range(len(batches)):
-                while len(waiting) <= LOOKAHEAD and (keys := next(coming, None)) is not None:
-                    waiting.append([self._pool.submit(self._views.__getitem__, key) for key in keys])
-                yield collate([future.result() for future in waiting.popleft()])
-        finally:
-            for future in (future for batch in waiting for future in batch):
-                future.cancel()
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-
-class _Processes:
-    """Decodes in worker processes that live as long as this object; each epoch only tells them new keys."""
-
-    def __init__(self, views: Views, workers: int, start_method: str | None, *, pin: bool) -> None:
-        self._batches: list[list[Key]] = []
-        self._loader: DataLoader[Any] = DataLoader(
-            views,  # type: ignore[arg-type]
-            batch_sampler=_Borrowed(lambda: self._batches),
-            num_workers=workers,
-            collate_fn=collate,
-            persistent_workers=True,
-            pin_memory=pin,
-            multiprocessing_context=start_method,
-        )
-
-    def stream(self, batches: list[list[Key]]) -> Iterator[Tensor]:
-        self._batches = batches
-        yield from self._loader
-
-    def close(self) -> None:
-        iterator = getattr(self._loader, "_iterator", None)
-        if iterator is not None:
-            iterator._shutdown_workers()
-            self._loader._iterator = None
-
-
-class _Borrowed:
-    """A batch sampler whose batches are looked up anew for each epoch."""
-
-    def __init__(self, batches: Callable[[], list[list[Key]]]) -> None:
-        self._batches = batches
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self._batches())
-
-    def __len__(self) -> int:
-        return len(self._batches())
 
 
 def collate(views: list[np.ndarray]) -> Tensor:

@@ -69,7 +69,7 @@ class TrainCrop:
         view = image.resize((side, side), resampling(self.input.interpolation), box=box)
         if chance[-4] < 0.5:
             view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        return np.asarray(self._recolour(view, chance[-3:]))
+        return np.asarray(recoloured(view, self.jitter, chance[-3:]))
 
     def _box(self, size: tuple[int, int], chance: list[float]) -> tuple[int, int, int, int]:
         width, height = size
@@ -89,13 +89,15 @@ class TrainCrop:
         left, top = (width - wide) // 2, (height - high) // 2
         return left, top, left + wide, top + high
 
-    def _recolour(self, view: Image.Image, chance: list[float]) -> Image.Image:
-        if self.jitter == 0:
-            return view
-        enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-        for enhancer, part in zip(enhancers, chance, strict=True):
-            view = enhancer(view).enhance(_between(1 - self.jitter, 1 + self.jitter, part))
+
+def recoloured(view: Image.Image, jitter: float, chance: list[float]) -> Image.Image:
+    """Multiply brightness, contrast and saturation each by 1 +- ``jitter``, as three numbers in [0, 1) decide."""
+    if jitter == 0:
         return view
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    for enhancer, part in zip(enhancers, chance, strict=True):
+        view = enhancer(view).enhance(_between(1 - jitter, 1 + jitter, part))
+    return view
 
 
 def normalise(pixels: Tensor, input: InputConfig) -> Tensor:

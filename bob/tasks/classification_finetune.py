@@ -25,6 +25,7 @@ from bob.training.inference import Forward
 from bob.training.memory import PeakMemory
 from bob.training.optimiser import parameter_groups
 from bob.training.search import Found, Search, run_search
+from bob.training.step import of_outputs
 from bob.training.trial import Batches, Recipe, Trial
 
 HEAD_STD = 0.01
@@ -122,7 +123,7 @@ class Finetune:
         smoothing = float(self.params["label_smoothing"])
         loss = functools.partial(nn.functional.cross_entropy, label_smoothing=smoothing, reduction="sum")
         torch.manual_seed(derived_seed(self.setup.job.seed, MODEL_STREAM))
-        return Trial(model=model, groups=groups, loss=loss, recipe=recipe, device=self.setup.device)
+        return Trial(model=model, groups=groups, loss=of_outputs(loss), recipe=recipe, device=self.setup.device)
 
     def training_batches(self, first_step: int) -> Batches:
         """Yield training batches for ever, from ``first_step`` (counted over all epochs) on."""

@@ -77,3 +77,6 @@ class Task:
 
 TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
 TASKS.add("classification", "bob.tasks.classification_spec:CLASSIFICATION")
+TASKS.add("detection", "bob.tasks.detection_spec:DETECTION")
+TASKS.add("instance_segmentation", "bob.tasks.detection_spec:INSTANCE_SEGMENTATION")
+TASKS.add("semantic_segmentation", "bob.tasks.segmentation_spec:SEMANTIC_SEGMENTATION")

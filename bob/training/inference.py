@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,10 @@ from bob.training.precision import autocast
 log = logging.getLogger(__name__)
 
 
+def _concatenated(parts: list[Tensor]) -> Tensor:
+    return torch.cat([part.float() for part in parts])
+
+
 class Forward:
     """Calls a model on batches of pictures.
 
@@ -22,19 +28,28 @@ class Forward:
         model: Moved to ``device``, channels last, and put in evaluation mode.
         device: Where it runs.
         precision: "fp32", "bf16" or "fp16".
+        join: Makes one answer of those of a batch's parts.
 
     Attributes:
         part: The most pictures that went through at once without running out of memory; None as long as all did.
     """
 
-    def __init__(self, model: nn.Module, *, device: torch.device, precision: str) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        device: torch.device,
+        precision: str,
+        join: Callable[[list[Any]], Any] = _concatenated,
+    ) -> None:
         self.part: int | None = None
         self._model = model.to(device).to(memory_format=torch.channels_last).eval()
         self._device = device
         self._precision = precision
+        self._join = join
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the model's output for (n, 3, H, W) images, float32, on the device.
+    def __call__(self, images: Tensor) -> Any:
+        """Return the model's output for (n, 3, H, W) images, on the device; a tensor comes in float32.
 
         Raises:
             OutOfMemoryError: Memory ran out with one picture at a time.
@@ -49,10 +64,10 @@ class Forward:
                 shortage = type(error).__name__
             self._shrink(len(images), shortage)
 
-    def _parts(self, images: Tensor) -> Tensor:
+    def _parts(self, images: Tensor) -> Any:
         parts = math.ceil(len(images) / (self.part or len(images)))
         with torch.inference_mode(), autocast(self._precision, self._device):
-            return torch.cat([self._model(part).float() for part in images.tensor_split(parts)])
+            return self._join([self._model(part) for part in images.tensor_split(parts)])
 
     def _shrink(self, batch: int, shortage: str) -> None:
         before = min(self.part or batch, batch)

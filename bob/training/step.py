@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,8 @@ from bob.training.memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
-SumLoss = Callable[[Tensor, Tensor], Tensor]
+# (model, images, targets) -> the summed loss over the pictures, a scalar; called under autocast.
+SumLoss = Callable[[nn.Module, Tensor, Any], Tensor]
 
 
 class Stepper:
@@ -28,7 +29,7 @@ class Stepper:
         accelerator: Supplies mixed precision, gradient scaling and clipping.
         model: Prepared by the accelerator.
         optimiser: Prepared by the accelerator.
-        loss: (outputs, targets) -> the batch's *summed* loss, a scalar.
+        loss: (model, images, targets) -> the batch's *summed* loss, a scalar; it calls the model.
         clip_norm: Bound on the gradient's global norm; 0 for none.
         micro_batch: Pictures per forward pass to begin with.
     """
@@ -53,12 +54,12 @@ class Stepper:
         self._buffers = list(model.buffers())
         self._kept = [torch.empty_like(buffer) for buffer in self._buffers]
 
-    def step(self, images: Tensor, targets: Tensor) -> Tensor:
+    def step(self, images: Tensor, targets: Any) -> Tensor:
         """Take one step and return the batch's mean loss, detached, on the device.
 
         Args:
             images: (n, 3, H, W) on the model's device.
-            targets: (n,).
+            targets: A tensor whose first dimension is n, or a list of n.
 
         Raises:
             OutOfMemoryError: Memory ran out with one picture at a time.
@@ -79,18 +80,17 @@ class Stepper:
         self._optimiser.step()
         return loss
 
-    def _gradients(self, images: Tensor, targets: Tensor) -> Tensor:
+    def _gradients(self, images: Tensor, targets: Any) -> Tensor:
         self._optimiser.zero_grad(set_to_none=True)
         parts = math.ceil(len(images) / self.micro_batch)
         total = torch.zeros((), device=images.device)
-        chunks = zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True)
+        chunks = zip(images.tensor_split(parts), split(targets, parts), strict=True)
         for index, (x, y) in enumerate(chunks):
             last = index == parts - 1
             with contextlib.nullcontext() if last else self._accelerator.no_sync(self._model):
                 with self._accelerator.autocast():
-                    outputs = self._model(x)
-                # Summed and divided by the whole batch: micro-batches of unequal size weigh as their pictures do.
-                loss = self._loss(outputs.float(), y) / len(images)
+                    # Summed and divided by the whole batch: micro-batches of unequal size weigh as their pictures do.
+                    loss = self._loss(self._model, x, y) / len(images)
                 self._accelerator.backward(loss)
             total += loss.detach()
         return total
@@ -118,3 +118,30 @@ class Stepper:
 
     def _kept_device(self) -> torch.device:
         return next(self._model.parameters()).device
+
+
+def of_outputs(loss: Callable[[Tensor, Tensor], Tensor]) -> SumLoss:
+    """Return the step's loss for a loss of (outputs in float32, targets) that is summed over the pictures."""
+
+    def summed(model: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
+        return loss(model(images).float(), targets)
+
+    return summed
+
+
+def split(targets: Any, parts: int) -> Sequence[Any]:
+    """Split a tensor or a list along its first dimension as ``Tensor.tensor_split`` does."""
+    if isinstance(targets, Tensor):
+        return targets.tensor_split(parts)
+    size, longer = divmod(len(targets), parts)
+    ends = [(index + 1) * size + min(index + 1, longer) for index in range(parts)]
+    return [targets[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
+def moved(targets: Any, device: torch.device) -> Any:
+    """Return a tensor, or lists and dicts of such, on the device."""
+    if isinstance(targets, Tensor):
+        return targets.to(device, non_blocking=True)
+    if isinstance(targets, dict):
+        return {name: moved(value, device) for name, value in targets.items()}
+    return [moved(value, device) for value in targets]

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from bob.errors import NumericalError
 from bob.training.checkpoint import rng_state, set_rng_state
 from bob.training.optimiser import build_adamw, lr_factor, set_rates
-from bob.training.step import Stepper, SumLoss
+from bob.training.step import Stepper, SumLoss, moved
 
 log = logging.getLogger(__name__)
 
 ACCELERATE_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 UNTIMED_STEPS = 3
 LOSSES_ON_GPU = 20
-Batches = Iterable[tuple[Tensor, Tensor]]
+Batches = Iterable[tuple[Tensor, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class Trial:
     Args:
         model: On the CPU or the device; moved to the device.
         groups: Optimiser groups with ``peak_lr`` (``parameter_groups``), over the same parameters.
-        loss: (outputs, targets) -> summed loss.
+        loss: (model, images, targets) -> summed loss.
         recipe: The settings.
         device: Where it trains.
         micro_batch: Pictures per forward pass to begin with; None for the whole batch.
@@ -92,7 +92,7 @@ class Trial:
         """Take the remaining steps over ``batches``, which must begin with the one of step ``done``.
 
         Args:
-            batches: Pairs of images (n, 3, H, W) and targets (n,).
+            batches: Pairs of images (n, 3, H, W) and what ``loss`` takes as their targets, n of them.
             after_step: Called after each step, outside the training clock; what it raises ends the run.
 
         Raises:
@@ -134,11 +134,11 @@ class Trial:
         self.done = state["step"]
         set_rng_state(state["rng"], self._device)
 
-    def _step(self, images: Tensor, targets: Tensor) -> None:
+    def _step(self, images: Tensor, targets: Any) -> None:
         recipe = self.recipe
         set_rates(self._optimiser, lr_factor(self.done, steps=recipe.steps, warmup_steps=recipe.warmup_steps))
         images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
-        loss = self.stepper.step(images, targets.to(self._device, non_blocking=True))
+        loss = self.stepper.step(images, moved(targets, self._device))
         self._losses.append(loss)
         self.done += 1
         # Reading a loss waits for the GPU: look at several at once there.

@@ -1,0 +1,92 @@
+"""Tasks `detection` and `instance_segmentation` as data. No torch: planning reads this."""
+
+from __future__ import annotations
+
+from bob.tasks.dense_params import BUDGET, FINETUNE_DOC, FROZEN_DOC, LAYER_DECAY, SEED_VARIES, TRAINING
+from bob.tasks.spec import Param, Protocol, Task
+
+BOX_HEADS = ("faster_rcnn", "cascade_rcnn", "fcos", "retinanet")
+MASK_HEADS = ("mask_rcnn", "cascade_mask_rcnn")
+AREAS = {"small": "under 32 x 32 pixels", "medium": "32 x 32 to 96 x 96 pixels", "large": "over 96 x 96 pixels"}
+
+
+def _metrics(kind: str, word: str) -> dict[str, str]:
+    """Return the COCO metrics of boxes or masks with their definitions."""
+    found = {
+        f"{kind}_ap": f"COCO AP of {word}: mean over classes and IoU .50:.05:.95, 101-point interpolation",
+        f"{kind}_ap50": f"AP of {word} at IoU .50",
+        f"{kind}_ap75": f"AP of {word} at IoU .75",
+    }
+    found |= {f"{kind}_ap_{name}": f"AP of {word} of objects {doc}" for name, doc in AREAS.items()}
+    found |= {f"{kind}_ar{count}": f"average recall of {word}, {count} detections a picture" for count in (1, 10, 100)}
+    return found | {f"{kind}_ar_{name}": f"average recall of {word} of objects {doc}" for name, doc in AREAS.items()}
+
+
+def _params(heads: tuple[str, ...]) -> dict[str, Param]:
+    return {
+        "head": Param(default=heads[0], doc="what turns the pyramid into objects", choices=heads),
+        "levels": Param(
+            default=(4, 8, 16, 32), doc="strides of the pyramid that the head sees", choices=(4, 8, 16, 32)
+        ),
+        "channels": Param(default=256, doc="channels of the feature pyramid network", low=8),
+        "anchor_scale": Param(default=8.0, doc="side of an anchor in strides of its level (fcos has none)", low=0.5),
+        "proposals": Param(default=1000, doc="regions that a two-stage head looks at, per picture", low=1),
+        "roi_batch": Param(default=512, doc="regions per picture that a two-stage head learns from", low=1),
+        "roi_width": Param(default=1024, doc="width of a two-stage head's fully connected layers", low=8),
+        "mask_convs": Param(default=4, doc="convolutions of a mask head", low=1),
+        "max_detections": Param(default=100, doc="objects kept per picture, the surest", low=1),
+        "batch_size": Param(default=8, doc="effective batch in pictures, whatever the micro-batch", low=1),
+        "scale": Param(
+            default=(0.6, 1.0),
+            doc="least and greatest size of a training picture, in sizes that just fit; 0.1,2 is large-scale jitter",
+            low=0.05,
+            high=4.0,
+        ),
+        **TRAINING,
+    }
+
+
+def _protocols(heads: tuple[str, ...], rates: tuple[float, ...]) -> dict[str, Protocol]:
+    lrs = {"lrs": Param(default=rates, doc="learning rates, in the order tried: `trials` says how many", low=1e-9)}
+    finetune = Protocol(
+        name="finetune",
+        doc=FINETUNE_DOC,
+        run="bob.tasks.detection:finetune",
+        params={**lrs, **_params(heads), **LAYER_DECAY},
+        budget=BUDGET,
+        uses=("profile",),
+        seed_varies=SEED_VARIES,
+        epochs=12,
+        trials=1,
+    )
+    frozen = Protocol(
+        name="frozen",
+        doc=FROZEN_DOC,
+        run="bob.tasks.detection:frozen",
+        params={**lrs, **_params(heads)},
+        budget=BUDGET,
+        uses=("profile",),
+        seed_varies=SEED_VARIES,
+        epochs=12,
+        trials=1,
+    )
+    return {"finetune": finetune, "frozen": frozen}
+
+
+DETECTION = Task(
+    name="detection",
+    version=1,
+    metric="box_ap",
+    metrics=_metrics("box", "boxes"),
+    protocols=_protocols(BOX_HEADS, (5e-4, 2e-4, 1e-3, 1e-4)),
+    annotation="boxes",
+)
+
+INSTANCE_SEGMENTATION = Task(
+    name="instance_segmentation",
+    version=1,
+    metric="mask_ap",
+    metrics={**_metrics("mask", "masks"), **_metrics("box", "boxes")},
+    protocols=_protocols(MASK_HEADS, (5e-4, 2e-4, 1e-3, 1e-4)),
+    annotation="instances",
+)
