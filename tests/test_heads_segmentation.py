@@ -1,0 +1,146 @@
+"""Segmentation heads: the same four on every pyramid, at any canvas, reproducible and able to learn."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from bob.errors import ConfigError, UnknownNameError
+from bob.heads.segmentation import SEG_HEADS, build_segmenter, pyramid_needs
+
+CLASSES = 5
+
+
+class ToyPyramid(nn.Module):
+    """A pyramid of one strided convolution per level: enough to test what stands on it."""
+
+    def __init__(self, head: str) -> None:
+        super().__init__()
+        levels, stride = pyramid_needs(head)
+        self.strides = tuple(min(level, stride) for level in levels)
+        self.channels = tuple(8 * (place + 1) for place in range(len(levels)))
+        self.no_decay_names = frozenset({"body.0.bias"})
+        convolutions = [nn.Conv2d(3, c, s, stride=s) for c, s in zip(self.channels, self.strides, strict=True)]
+        self.body = nn.ModuleList(convolutions)
+
+    def forward(self, pictures):
+        return [level(pictures) for level in self.body]
+
+    def layer_groups(self):
+        named = [(place, level.named_parameters()) for place, level in enumerate(self.body)]
+        return [[(f"body.{place}.{name}", parameter) for name, parameter in level] for place, level in named]
+
+
+def toy(head, *, seed=0, classes=CLASSES):
+    torch.manual_seed(7)
+    return build_segmenter(ToyPyramid(head), head=head, classes=classes, channels=32, seed=seed)
+
+
+def pictures(*size, count=2, seed=0):
+    return torch.randn(count, 3, *size, generator=torch.Generator().manual_seed(seed))
+
+
+def same(first, second):
+    pairs = zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    return all(torch.equal(one, other) for one, other in pairs)
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+@pytest.mark.parametrize("size", [(64, 64), (64, 160), (96, 64)], ids=str)
+def test_logits_have_the_size_of_the_pictures(head, size):
+    logits = toy(head)(pictures(*size))
+    assert logits.shape == (2, CLASSES, *size)
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_a_batch_of_one_trains(head):
+    model = toy(head)
+    loss = nn.functional.cross_entropy(model(pictures(64, 64, count=1)), torch.ones(1, 64, 64, dtype=torch.long))
+    loss.backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.head.parameters())
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_bfloat16_autocast_gives_float32_logits_near_the_exact_ones(head):
+    model = toy(head).eval()
+    images = pictures(64, 64)
+    with torch.no_grad():
+        exact = model(images)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rounded = model(images)
+    assert rounded.dtype == torch.float32
+    assert (rounded - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_the_seed_alone_decides_the_head_and_the_generator_is_left_alone(head):
+    first = toy(head, seed=1)
+    torch.manual_seed(1234)
+    again = build_segmenter(ToyPyramid(head), head=head, classes=CLASSES, channels=32, seed=1)
+    assert same(first.head, again.head)
+    pyramid = ToyPyramid(head)
+    before = torch.get_rng_state()
+    other = build_segmenter(pyramid, head=head, classes=CLASSES, channels=32, seed=2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not same(first.head, other.head)
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_a_new_head_has_no_opinion(head):
+    model = toy(head)
+    probabilities = model(pictures(64, 96)).softmax(dim=1)
+    assert probabilities.sub(1 / CLASSES).abs().mean() < 0.1
+    classifiers = model.head.classifiers()
+    assert all(layer.out_channels == CLASSES for layer in classifiers)
+    assert all(layer.bias is None or not layer.bias.any() for layer in classifiers)
+    assert all(layer.weight.std() < 0.02 for layer in classifiers)
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_every_parameter_is_in_exactly_one_layer_under_its_own_name(head):
+    model = toy(head)
+    listed = [(name, parameter) for layer in model.layers() for name, parameter in layer]
+    assert sorted(name for name, _ in listed) == sorted(name for name, _ in model.named_parameters())
+    assert all(model.get_parameter(name) is parameter for name, parameter in listed)
+    assert all(name.startswith("head.") for name, _ in model.layers()[-1])
+    assert model.no_decay_names == {"pyramid.body.0.bias"}
+    assert model.head_params_m == sum(p.numel() for p in model.head.parameters()) / 1e6
+
+
+def test_deeplab_joins_stride_4_with_the_top_map_at_stride_16_and_dilates_by_6_12_18():
+    model = toy("deeplabv3plus")
+    seen = {}
+    model.head.decoder.aspp.register_forward_hook(lambda _, given, __: seen.update(top=given[0].shape[-2:]))
+    model.head.decoder.block1.register_forward_hook(lambda _, given, __: seen.update(low=given[0].shape[-2:]))
+    model(pictures(64, 96))
+    assert seen == {"top": (4, 6), "low": (16, 24)}
+    rates = {m.dilation[0] for m in model.head.decoder.aspp.modules() if isinstance(m, nn.Conv2d)}
+    assert rates == {1, 6, 12, 18}
+
+
+def test_the_linear_head_equals_one_classifier_on_the_resized_and_joined_levels():
+    model = toy("linear").eval()
+    maps = model.pyramid(pictures(64, 96))
+    joined = torch.cat([nn.functional.interpolate(level, (16, 24), mode="bilinear") for level in maps], dim=1)
+    weight = torch.cat([layer.weight for layer in model.head.classifiers()], dim=1)
+    expected = nn.functional.conv2d(joined / (1 + 1e-5) ** 0.5, weight)
+    torch.testing.assert_close(model.head(maps), expected, rtol=1e-4, atol=1e-6)
+
+
+def test_evaluation_of_one_picture_does_not_depend_on_its_batch():
+    for head in SEG_HEADS:
+        model = toy(head).eval()
+        images = pictures(64, 64, count=3)
+        torch.testing.assert_close(model(images)[:1], model(images[:1]), rtol=1e-4, atol=1e-6)
+
+
+def test_unfit_requests_are_refused_with_the_reason():
+    with pytest.raises(UnknownNameError, match="Did you mean 'upernet'"):
+        pyramid_needs("upernett")
+    with pytest.raises(ConfigError, match="1 classes"):
+        toy("fcn", classes=1)
+    with pytest.raises(ConfigError, match="stride 4 and the top map at 16"):
+        build_segmenter(ToyPyramid("upernet"), head="deeplabv3plus", classes=2)
+    with pytest.raises(ConfigError, match="at least two levels"):
+        build_segmenter(ToyPyramid("fcn"), head="upernet", classes=2)
