@@ -1,4 +1,4 @@
-"""One classification job without a suite file, for benchmarks."""
+"""One job without a suite file, for benchmarks."""
 
 from __future__ import annotations
 
@@ -8,16 +8,25 @@ from bob.backbones import catalogue, weights
 from bob.context import Context
 from bob.data.resolve import resolve_dataset
 from bob.job import Budget, Job
-from bob.tasks.classification_spec import CLASSIFICATION
+from bob.tasks.spec import TASKS
 
 
 def benchmark_job(
-    backbone: str, data: str, protocol: str, *, size: int, context: Context, budget: Budget | None = None, **params: Any
+    backbone: str,
+    data: str,
+    protocol: str,
+    *,
+    size: int,
+    context: Context,
+    task: str = "classification",
+    budget: Budget | None = None,
+    **params: Any,
 ) -> Job:
     """Return the job of a packaged checkpoint or a control, protocol defaults changed by ``params``."""
     described = catalogue.find(backbone)
     spec = resolve_dataset(data, cache_dir=context.cache_dir, data_dir=None)
-    entry = CLASSIFICATION.protocols[protocol]
+    described_task = TASKS.get(task)
+    entry = described_task.protocols[protocol]
     file = None
     if not described.is_control:
         file = weights.locate(described, weights_dirs=(), cache_dir=context.cache_dir)
@@ -25,8 +34,8 @@ def benchmark_job(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",
         input=catalogue.resolve_input(described, resolution="fixed", image_size=size),
-        task=CLASSIFICATION.name,
-        task_version=CLASSIFICATION.version,
+        task=described_task.name,
+        task_version=described_task.version,
         dataset_fingerprint=spec.fingerprint,
         protocol=protocol,
         params=tuple(sorted({**{name: param.default for name, param in entry.params.items()}, **params}.items())),

@@ -19,6 +19,23 @@ TRAINING_FACTOR = 3.3
 START_S = 3.0
 PROBE_S = {"linear": 4.0, "fewshot": 6.0, "knn": 1.0}
 DEFAULT_PICTURES = 1000
+# Multiply-accumulates of a dense head of 256 channels per million input pixels, in 10^9: counted on torchvision's and
+# segmentation-models-pytorch's modules at strides 4 to 32; they grow with the square of the channels.
+HEAD_GMACS_PER_MPIXEL = {
+    "faster_rcnn": 170.0,
+    "cascade_rcnn": 190.0,
+    "mask_rcnn": 250.0,
+    "cascade_mask_rcnn": 270.0,
+    "fcos": 140.0,
+    "retinanet": 170.0,
+    "upernet": 350.0,
+    "deeplabv3plus": 60.0,
+    "fcn": 30.0,
+    "linear": 3.0,
+}
+LANDSCAPE = 4 / 3  # the usual width over height of a dense task's input
+# Proposals, matching, masks and the rest of a detector that no count of products shows, per picture.
+DENSE_PICTURE_S = 0.05
 
 
 def gmacs(backbone: Backbone, image_size: int) -> float:
@@ -48,6 +65,8 @@ def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) 
     """Return the seconds a job is expected to cost the whole machine, good to a factor of two or three."""
     rate = GPU_GMACS_PER_S * machine.gpus if machine.gpus else CORE_GMACS_PER_S * machine.cores
     picture_s = gmacs(backbone, image_size) / rate + DECODE_S / machine.cores
+    if "head" in dict(job.params):
+        return _dense_s(job, backbone, image_size, machine, rate)
     scored = _pictures(job, "test", job.budget.max_test) + _pictures(job, "val", job.budget.max_val)
     if job.protocol == "finetune":
         seen = (job.budget.images_seen or DEFAULT_PICTURES) * (job.budget.trials or 1)
@@ -60,6 +79,20 @@ def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) 
             + picture_s * (scored + _pictures(job, "train", job.budget.max_train)) / 3
         )
     return START_S + picture_s * scored
+
+
+def _dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine, rate: float) -> float:
+    """Return the seconds of a dense job: training, val once per trial, test once."""
+    params = dict(job.params)
+    mpixels = image_size**2 * (params.get("aspect") or LANDSCAPE) / 1e6
+    head = HEAD_GMACS_PER_MPIXEL.get(params["head"], 150.0) * mpixels * (params.get("channels", 256) / 256) ** 2
+    body = gmacs(backbone, image_size) * LANDSCAPE
+    other_s = (DECODE_S + DENSE_PICTURE_S) / machine.cores
+    seen = (job.budget.images_seen or DEFAULT_PICTURES) * (job.budget.trials or 1)
+    scored = _pictures(job, "test", job.budget.max_test)
+    scored += _pictures(job, "val", job.budget.max_val) * (job.budget.trials or 1)
+    trained = (1.0 if job.protocol == "frozen" else TRAINING_FACTOR) * body + TRAINING_FACTOR * head
+    return START_S + seen * (trained / rate + other_s) + scored * ((body + head) / rate + other_s)
 
 
 def _pictures(job: Job, split: str, cap: int | None) -> int:

@@ -216,6 +216,11 @@ PROVENANCE = _columns(
     ("micro_batch", "i", "Pictures per forward pass in training, after memory back-off."),
     ("effective_batch", "i", "Pictures per optimiser step."),
     ("bn_backoff", "b", "Whether the micro-batch of a model with batch norm was shrunk, which changes its training."),
+    (
+        "output_stride_emulated",
+        "b",
+        "Whether a head's output stride of 16 was made by upsampling, since the backbone cannot be dilated.",
+    ),
     ("resumed_from_step", "i", "Step the attempt went on from; null if it started at the beginning."),
 )
 

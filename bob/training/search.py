@@ -16,7 +16,7 @@ from bob.training.trial import Batches, Trial
 
 log = logging.getLogger(__name__)
 
-Evaluate = Callable[[Trial], tuple[float, float]]
+Evaluate = Callable[[Trial], tuple[float, float | None]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class Search:
         lrs: Peak learning rates, in the order tried.
         build: (lr) -> a fresh trial; it must be the same trial each time it is asked for.
         batches: (first step) -> the training batches from that step on.
-        evaluate: (trained trial) -> (validation score, validation loss). Higher score wins, then lower loss.
+        evaluate: (trained trial) -> (validation score, validation loss or None). Higher score wins, then lower loss.
         checkpoints: Where unfinished work is kept.
         progress: Told ("trial i of n", steps done, steps) after each step. ``JobStopped`` out of it, or out of
             ``evaluate``, saves and passes on.
@@ -149,5 +149,5 @@ def _better(entry: dict[str, Any], found: Found) -> bool:
     return (entry["val_score"], -_or_inf(entry["val_loss"])) > (rival["val_score"], -_or_inf(rival["val_loss"]))
 
 
-def _or_inf(value: float) -> float:
-    return value if math.isfinite(value) else math.inf
+def _or_inf(value: float | None) -> float:
+    return value if value is not None and math.isfinite(value) else math.inf

@@ -1,0 +1,146 @@
+"""Detection on blood cells: BoB's `finetune` against plain torchvision on the same backbone and the same budget.
+
+The peer is torchvision's Faster R-CNN with a feature pyramid on timm's ``features_only`` model: short side 320, batch
+norm frozen, horizontal flips, AdamW; 6 epochs of 205 pictures, as BoB. Both are scored on the 72 test pictures by
+pycocotools. ``--data`` names a folder with SPLIT.json and SPLIT/*.jpg.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torchvision.models.detection import FasterRCNN
+from torchvision.models.detection.rpn import AnchorGenerator
+from torchvision.ops import FeaturePyramidNetwork
+from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
+
+from benchmarks._dense import DATA, bob_result, peer_backbone, report, shuffled, train_peer
+
+SIDE, EPOCHS, BATCH = 320, 6, 4
+PEER_LR = 5e-4
+
+
+class _Pyramid(torch.nn.Module):
+    """timm's maps through torchvision's feature pyramid, as torchvision's detectors want them."""
+
+    def __init__(self, features: Any) -> None:
+        super().__init__()
+        self.features = features
+        self.fpn = FeaturePyramidNetwork(features.feature_info.channels(), 256, extra_blocks=LastLevelMaxPool())
+        self.out_channels = 256
+
+    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return self.fpn({str(level): feature for level, feature in enumerate(self.features(images))})
+
+
+def peer(tag: str, data: Path, root: Path) -> dict[str, float]:
+    """Train and score the peer."""
+    from pycocotools.coco import COCO
+
+    torch.manual_seed(0)
+    backbone = _Pyramid(peer_backbone(tag, root))
+    anchors = AnchorGenerator(((32,), (64,), (128,), (256,), (512,)), ((0.5, 1.0, 2.0),) * 5)
+    half = [0.5] * 3
+    model = FasterRCNN(
+        backbone,
+        num_classes=4,
+        rpn_anchor_generator=anchors,
+        min_size=SIDE,
+        max_size=2 * SIDE,
+        image_mean=half,
+        image_std=half,
+    )
+    coco = COCO(str(data / "train.json"))
+    images = coco.dataset["images"]
+    pixels = {image["id"]: _read(data / "train" / image["file_name"]) for image in images}
+
+    def batches(epoch: int) -> Iterator[tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]]:
+        chance = np.random.default_rng(epoch)
+        for indices in shuffled(len(images), BATCH, epoch):
+            samples = [_sample(coco, images[index], pixels, flip=chance.random() < 0.5) for index in indices]
+            yield [image for image, _ in samples], [target for _, target in samples]
+
+    def loss(batch: Any) -> torch.Tensor:
+        return torch.stack(list(model(*batch).values())).sum()
+
+    steps = len(images) // BATCH
+    train_s = train_peer(model, backbone.features, batches, loss, epochs=EPOCHS, steps_per_epoch=steps, lr=PEER_LR)
+    return {**_scored(model, data), "train_s": train_s}
+
+
+def _read(path: Path) -> torch.Tensor:
+    return torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1).float() / 255
+
+
+def _sample(
+    coco: Any, image: dict[str, Any], pixels: dict[int, torch.Tensor], *, flip: bool
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    found = coco.loadAnns(coco.getAnnIds(imgIds=image["id"], iscrowd=False))
+    boxes = torch.tensor([one["bbox"] for one in found if min(one["bbox"][2:]) > 0]).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    labels = torch.tensor([one["category_id"] for one in found if min(one["bbox"][2:]) > 0])
+    picture = pixels[image["id"]]
+    if flip:
+        picture = picture.flip(-1)
+        boxes[:, [0, 2]] = picture.shape[-1] - boxes[:, [2, 0]]
+    return picture, {"boxes": boxes, "labels": labels}
+
+
+@torch.inference_mode()
+def _scored(model: torch.nn.Module, data: Path) -> dict[str, float]:
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
+    coco, results = COCO(str(data / "test.json")), []
+    model.eval()
+    for image in coco.dataset["images"]:
+        (found,) = model([_read(data / "test" / image["file_name"])])
+        for box, score, label in zip(found["boxes"].tolist(), found["scores"], found["labels"], strict=True):
+            sides = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            results.append({"image_id": image["id"], "category_id": int(label), "bbox": sides, "score": float(score)})
+    scored = COCOeval(coco, coco.loadRes(results), "bbox")
+    scored.evaluate()
+    scored.accumulate()
+    scored.summarize()
+    return {"AP": float(scored.stats[0]), "AP50": float(scored.stats[1])}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA / "bccd")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--without-peer", action="store_true", help="only BoB's two")
+    options = parser.parse_args()
+    if not options.data.is_dir():
+        print(f"skipped: there is no folder {options.data}; --data names one")
+        return
+    torch.set_num_threads(options.threads)
+    print(f"tf_efficientnet_lite0, short side {SIDE}, {EPOCHS} epochs of 205 pictures, {options.threads} CPU threads")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for tag in ("in1k", "random"):
+            result, wall_s = bob_result(
+                tag,
+                options.data,
+                task="detection",
+                size=SIDE,
+                images_seen=EPOCHS * 205,
+                root=root,
+                threads=options.threads,
+                batch_size=BATCH,
+            )
+            metrics = {"AP": result.metrics["box_ap"], "AP50": result.metrics["box_ap50"]}
+            report([(f"BoB, {tag}", {**metrics, "train_s": result.cost["train_s"], "wall_s": wall_s})])
+        if not options.without_peer:
+            report([("torchvision, in1k", peer("in1k", options.data, root))])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,156 @@
+"""Task `semantic_segmentation`: a class per pixel, scored at the pictures' original size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bob.backbones.pyramid import PyramidModel
+from bob.context import Context
+from bob.data.annotations import IGNORE
+from bob.data.dense_views import Augmentation
+from bob.files import canonical_json
+from bob.heads.segmentation import Segmenter, build_segmenter, pyramid_needs
+from bob.job import Job
+from bob.metrics.resampling import RESAMPLES, percentile_interval
+from bob.metrics.segmentation import areas, segmentation_scores
+from bob.tasks.contact_sheet import chosen, segmentation_sheet
+from bob.tasks.dense import DenseWork, run_dense
+from bob.tasks.result import TaskResult
+from bob.tasks.sliding import slide
+from bob.training.inference import Forward
+from bob.training.trial import Trial
+
+COLOUR_JITTER = 0.2
+
+
+def finetune(job: Job, context: Context) -> TaskResult:
+    """Train backbone and head."""
+    return run_dense(SegmentationWork, job, context, frozen=False)
+
+
+def frozen(job: Job, context: Context) -> TaskResult:
+    """Train a neck and a head on a frozen backbone."""
+    return run_dense(SegmentationWork, job, context, frozen=True)
+
+
+class SegmentationWork(DenseWork):
+    """A job of label maps."""
+
+    @property
+    def annotation(self) -> str:
+        """What the task needs to know about each picture."""
+        return "semantic"
+
+    @property
+    def head_has_batch_norm(self) -> bool:
+        """Every head here has batch norm of its own."""
+        return True
+
+    def augmentation(self) -> Augmentation:
+        """Return random sizes and crops, mirrored half of the time, colours shifted a little."""
+        low, high = (float(part) for part in self.params["scale"])
+        base = "cover" if self.params["inference"] == "slide" else "contain"
+        return Augmentation(scale=(low, high), jitter=COLOUR_JITTER, base=base)
+
+    def pyramid_needs(self) -> tuple[tuple[int, ...], int]:
+        """Return what the head needs."""
+        return pyramid_needs(str(self.params["head"]))
+
+    def head(self, pyramid: PyramidModel, seed: int) -> Segmenter:
+        """Return the head that the protocol's parameters describe."""
+        self.said["output_stride_emulated"] = pyramid.emulated_stride
+        channels = int(self.params["channels"])
+        return build_segmenter(
+            pyramid, head=str(self.params["head"]), classes=len(self.classes), channels=channels, seed=seed
+        )
+
+    def loss(self, model: nn.Module, images: Tensor, targets: Any) -> Tensor:
+        """Return the cross-entropy, a mean over labelled pixels, times the number of pictures."""
+        maps = torch.stack([target["map"] for target in targets]).long()
+        total = nn.functional.cross_entropy(model(images).float(), maps, ignore_index=IGNORE, reduction="sum")
+        labelled = (maps != IGNORE).sum().clamp(min=1)
+        return total / labelled * len(images)
+
+    def val_score(self, trial: Trial) -> tuple[float, None]:
+        """Return the mIoU on val; there is no loss."""
+        counted, _ = self.counted(trial.model, "val", shown=[])
+        return float(segmentation_scores(counted, resamples=0).metrics["miou"]), None
+
+    def test(self, model: nn.Module) -> dict[str, Any]:
+        """Score test: every metric, the mIoU's interval over resampled pictures, each picture's areas per class."""
+        pictures = self.pictures["test"]
+        order = sorted(range(len(pictures)), key=lambda index: pictures.ids[index])
+        shown = [order[place] for place in chosen(len(order))]
+        counted, maps = self.counted(model, "test", shown=shown)
+        counted = counted[order]
+        scores = segmentation_scores(counted, resamples=RESAMPLES)
+        low, high = percentile_interval(scores.replicates)
+        self.said["per_class"] = canonical_json({self.classes[label]: iou for label, iou in scores.per_class.items()})
+        return {
+            "score": scores.metrics["miou"],
+            "score_low": low,
+            "score_high": high,
+            "metrics": scores.metrics,
+            "replicates": scores.replicates,
+            "outcomes": _outcomes([pictures.ids[index] for index in order], counted),
+            "contact_sheet": self._sheet(shown, maps),
+        }
+
+    def counted(self, model: nn.Module, split: str, *, shown: list[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
+        """Return the areas (n, 3, classes) of each picture of a split, and the predicted maps of those ``shown``."""
+        pictures, counts, maps = self.pictures[split], [], {}
+        started = time.perf_counter()
+        for index, predicted in self.maps(model, split):
+            counts.append(areas(predicted, pictures.semantic(index), classes=len(self.classes)))
+            if index in shown:
+                maps[index] = predicted
+            self.setup.context.progress(f"scoring {split}", index + 1, len(pictures))
+        self.eval_img_s = len(pictures) / (time.perf_counter() - started)
+        return np.stack(counts), maps
+
+    def maps(self, model: nn.Module, split: str) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (index, predicted labels uint8 (h, w) at the picture's own size) of a split in order."""
+        forward = Forward(model, device=self.setup.device, precision=self.setup.precision)
+        if self.params["inference"] == "slide":
+            pictures, overlap = self.pictures[split], float(self.params["overlap"])
+            for index in range(len(pictures)):
+                image = pictures.load(index)
+                yield index, slide(forward, image, self.setup.job.input, canvas=self.canvas, overlap=overlap)
+            return
+        for images, indices, placements in self.batches[split].evaluation():
+            for index, logits, placement in zip(indices.tolist(), forward(images), placements, strict=True):
+                height, width = placement.visible
+                yield index, labels_at(logits[:, :height, :width], placement.size)
+
+    def _sheet(self, shown: list[int], maps: dict[int, np.ndarray]) -> bytes:
+        pictures, job = self.pictures["test"], self.setup.job
+        return segmentation_sheet(
+            [pictures.load(index) for index in shown],
+            [pictures.semantic(index) for index in shown],
+            [maps[index] for index in shown],
+            self.classes,
+            title=f"{job.backbone}, {job.task}, {job.protocol}, {job.dataset}",
+        )
+
+
+def labels_at(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
+    """Resize (classes, h, w) logits bilinearly to ``size`` and return the class of each pixel, uint8."""
+    resized = nn.functional.interpolate(logits[None], size=size, mode="bilinear", align_corners=False)
+    return resized[0].argmax(dim=0).to(torch.uint8).cpu().numpy()
+
+
+def _outcomes(ids: list[str], counted: np.ndarray) -> dict[str, np.ndarray]:
+    columns: dict[str, list[Any]] = {"sample_id": ids}
+    for place, name in enumerate(("intersection", "predicted", "truth")):
+        columns[name] = counted[:, place].tolist()
+    found = {}
+    for name, values in columns.items():
+        found[name] = np.empty(len(values), dtype=object)
+        found[name][:] = values
+    return found
