@@ -72,8 +72,8 @@ class DetectionWork(DenseWork):
             anchor_scale=float(params["anchor_scale"]),
             proposals=int(params["proposals"]),
             roi_batch=int(params["roi_batch"]),
-            roi_width=int(params["roi_width"]),
-            mask_convs=int(params["mask_convs"]),
+            box_width=int(params["box_width"]),
+            convs=int(params["convs"]),
             max_detections=int(params["max_detections"]),
             seed=seed,
         )

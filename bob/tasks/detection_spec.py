@@ -29,11 +29,15 @@ def _params(heads: tuple[str, ...]) -> dict[str, Param]:
             default=(4, 8, 16, 32), doc="strides of the pyramid that the head sees", choices=(4, 8, 16, 32)
         ),
         "channels": Param(default=256, doc="channels of the feature pyramid network", low=8),
-        "anchor_scale": Param(default=8.0, doc="side of an anchor in strides of its level (fcos has none)", low=0.5),
+        "anchor_scale": Param(
+            default=8.0, doc="side of an anchor in strides of its level; which objects fcos gives to a level", low=0.5
+        ),
         "proposals": Param(default=1000, doc="regions that a two-stage head looks at, per picture", low=1),
         "roi_batch": Param(default=512, doc="regions per picture that a two-stage head learns from", low=1),
-        "roi_width": Param(default=1024, doc="width of a two-stage head's fully connected layers", low=8),
-        "mask_convs": Param(default=4, doc="convolutions of a mask head", low=1),
+        "box_width": Param(default=1024, doc="width of a two-stage head's fully connected layers", low=8),
+        "convs": Param(
+            default=4, doc="3 x 3 convolutions of a mask head, and of each tower of fcos and retinanet", low=1
+        ),
         "max_detections": Param(default=100, doc="objects kept per picture, the surest", low=1),
         "batch_size": Param(default=8, doc="effective batch in pictures, whatever the micro-batch", low=1),
         "scale": Param(
