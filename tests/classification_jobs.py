@@ -1,4 +1,4 @@
-"""A little folder of textured pictures, and classification jobs on it: what the classification tests run."""
+"""A little folder of textured pictures, and jobs without a suite: what the tests of tasks run."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bob.context import Context, Progress, no_progress
 from bob.data.resolve import resolve_dataset
 from bob.job import Budget, Job
 from bob.tasks.classification_spec import CLASSIFICATION
+from bob.tasks.spec import Task
 
 LITE0 = "tf_efficientnet_lite0.in1k"
 CONTROL = "tf_efficientnet_lite0.random"
@@ -57,11 +58,12 @@ def job_of(
     size: int = 64,
     seed: int = 0,
     budget: Budget | None = None,
+    task: Task = CLASSIFICATION,
     **params: Any,
 ) -> Job:
     described = catalogue.find(backbone)
     spec = resolve_dataset(str(data), cache_dir=context.cache_dir, data_dir=None)
-    entry = CLASSIFICATION.protocols[protocol]
+    entry = task.protocols[protocol]
     defaults = {name: param.default for name, param in entry.params.items()}
     file = None
     if not described.is_control:
@@ -70,8 +72,8 @@ def job_of(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",
         input=catalogue.resolve_input(described, resolution="fixed", image_size=size),
-        task=CLASSIFICATION.name,
-        task_version=CLASSIFICATION.version,
+        task=task.name,
+        task_version=task.version,
         dataset_fingerprint=spec.fingerprint,
         protocol=protocol,
         params=tuple(sorted({**defaults, **params}.items())),
