@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import pickle
 import zipfile
 from collections.abc import Mapping
@@ -82,7 +81,7 @@ def _bare(key: str) -> str:
     return key
 
 
-def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, int]) -> nn.Module:
+def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, Any]) -> nn.Module:
     """Build a timm model with its checkpoint, with the checkpoint's own head if it has one.
 
     timm's own code resizes position embeddings and renames keys of other code bases; its strict mode and a second
@@ -91,7 +90,8 @@ def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, int]) -> nn.
     Args:
         backbone: What to build.
         path: Its checkpoint.
-        size: ``{"img_size": pixels}`` for an architecture that is built for one input size, else empty.
+        size: What the architecture is built with: ``{"img_size": (height, width)}`` where it is for one input size,
+            ``{"output_stride": 16}`` where it is to be dilated.
 
     Raises:
         WeightsError: The file does not fit, with the first keys and shapes that differ.
@@ -154,20 +154,23 @@ def _by_order(state: State, reference: State) -> State:
     return {ours: value for (_, value), (ours, _) in pairs} if fits else state
 
 
-def _resampled(state: State, backbone: Backbone, size: Mapping[str, int]) -> State:
+def _resampled(state: State, backbone: Backbone, size: Mapping[str, Any]) -> State:
     """Resize Hiera's position embedding (1, L, C) to the grid of the size asked for: the one timm leaves as it is."""
     name = next((key for key in ("pos_embed", "pos_embed_abs") if key in state), None)
     if backbone.family != "hiera" or name is None or state[name].ndim != 3:
         return state
-    wanted = shapes_only(backbone.arch, classes=0, size=size).state_dict()["pos_embed"]
-    if wanted.shape == state[name].shape:
+    model: Any = shapes_only(backbone.arch, classes=0, size=size)
+    native: Any = shapes_only(backbone.arch, classes=0)
+    # Equal counts are no equal grids: 24 x 24 positions are as many as 16 x 36.
+    same_grid = model.tokens_spatial_shape == native.tokens_spatial_shape
+    if same_grid and model.pos_embed.shape == state[name].shape:
         return state
-    side = math.isqrt(wanted.shape[1])
-    return {**state, name: resample_abs_pos_embed(state[name], new_size=[side, side], num_prefix_tokens=0)}
+    grid = list(model.tokens_spatial_shape)
+    return {**state, name: resample_abs_pos_embed(state[name], new_size=grid, num_prefix_tokens=0)}
 
 
 def _require_filled(
-    model: nn.Module, backbone: Backbone, state: State, path: Path, classes: int, size: Mapping[str, int]
+    model: nn.Module, backbone: Backbone, state: State, path: Path, classes: int, size: Mapping[str, Any]
 ) -> None:
     """Refuse a model with a tensor that still has its initial value (for some architectures timm is not strict)."""
     filled = model.state_dict()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,21 @@ from timm.models import get_pretrained_cfg
 from torch import nn
 
 from bob.backbones.checkpoints import load_strictly, load_timm
-from bob.backbones.model import BackboneModel, estimate_batch_norm, prepare
+from bob.backbones.model import BackboneModel, Sides, estimate_batch_norm, prepare
 from bob.backbones.plugins import user_backbone
 from bob.backbones.spec import Backbone
 from bob.errors import ConfigError, WeightsError, WeightsMissingError
 
-__all__ = ["BackboneModel", "build_backbone", "build_classifier", "estimate_batch_norm", "prepare"]
+__all__ = [
+    "BackboneModel",
+    "build_backbone",
+    "build_classifier",
+    "build_module",
+    "estimate_batch_norm",
+    "headless",
+    "prepare",
+    "seeded",
+]
 
 IMAGENET_CLASSES = 1000
 
@@ -42,10 +52,8 @@ def build_backbone(
         WeightsMissingError: No checkpoint was given for a backbone that is no control.
         ConfigError: The architecture cannot be built for this size.
     """
-    with _seeded(seed):
-        module: Any = _module(backbone, weights_path, image_size)
-        if hasattr(module, "reset_classifier"):
-            module.reset_classifier(0)
+    with seeded(seed):
+        module = headless(build_module(backbone, weights_path, (image_size, image_size)))
         return BackboneModel(module, image_size=image_size, num_classes=num_classes).eval()
 
 
@@ -62,8 +70,8 @@ def build_classifier(backbone: Backbone, *, weights_path: Path | None, image_siz
         outputs = get_pretrained_cfg(backbone.name).num_classes
         if outputs != IMAGENET_CLASSES:
             raise _no_head(backbone, outputs)
-    with _seeded(seed):
-        module = _module(backbone, weights_path, image_size, classes=IMAGENET_CLASSES)
+    with seeded(seed):
+        module = build_module(backbone, weights_path, (image_size, image_size), classes=IMAGENET_CLASSES)
     if getattr(module, "num_classes", 0) != IMAGENET_CLASSES:
         raise _no_head(backbone, int(getattr(module, "num_classes", 0)))
     return module.eval()
@@ -77,7 +85,7 @@ def _no_head(backbone: Backbone, outputs: int) -> WeightsError:
     )
 
 
-class _seeded:
+class seeded:
     """Seed torch's CPU generator inside the block and leave the caller's as it was."""
 
     def __init__(self, seed: int) -> None:
@@ -92,10 +100,32 @@ class _seeded:
         self._fork.__exit__(*failure)
 
 
-def _module(backbone: Backbone, path: Path | None, image_size: int, *, classes: int = 0) -> nn.Module:
-    if image_size % backbone.size_multiple:
+def build_module(
+    backbone: Backbone,
+    path: Path | None,
+    sides: Sides,
+    *,
+    classes: int = 0,
+    options: Mapping[str, Any] | None = None,
+) -> nn.Module:
+    """Build the bare architecture with its weights, and with the checkpoint's own head if it has one.
+
+    Args:
+        backbone: What to build.
+        path: Its checkpoint; None for a control, and only for that.
+        sides: Height and width of the input in pixels, multiples of ``backbone.size_multiple``.
+        classes: Outputs of a control's head.
+        options: More keyword arguments of timm's constructor (``output_stride``); a user's own takes none.
+
+    Raises:
+        WeightsError: The checkpoint is corrupt or does not fit.
+        WeightsMissingError: No checkpoint was given for a backbone that is no control.
+        ConfigError: The architecture cannot be built for this size.
+    """
+    shown = _shown(sides)
+    if any(side % backbone.size_multiple for side in sides):
         step = backbone.size_multiple
-        raise ConfigError(f"'{backbone.name}' takes multiples of {step} pixels: image_size {image_size} is none.")
+        raise ConfigError(f"'{backbone.name}' takes multiples of {step} pixels: image_size {shown} is none.")
     user = user_backbone(backbone.name)
     if user is None and path is None and not backbone.is_control:
         raise WeightsMissingError(
@@ -103,17 +133,29 @@ def _module(backbone: Backbone, path: Path | None, image_size: int, *, classes: 
             hint=f"'bob fetch' brings the file; '{backbone.arch}.random' is the control.",
         )
     if user is not None:
-        module = user.module(image_size)
+        module = user.module(sides)
         if user.weights is not None:
             load_strictly(module, backbone, path or user.weights)
         return module
-    size = {"img_size": image_size} if _takes_size(backbone) else {}
+    given = {**({"img_size": sides} if _takes_size(backbone) else {}), **(options or {})}
     try:
         if backbone.is_control or path is None:
-            return timm.create_model(backbone.arch, num_classes=classes, **size)
-        return load_timm(backbone, path, size=size)
+            return timm.create_model(backbone.arch, num_classes=classes, **given)
+        return load_timm(backbone, path, size=given)
     except AssertionError as error:
-        raise ConfigError(f"'{backbone.name}' cannot be built for {image_size} pixels: {error}.") from error
+        raise ConfigError(f"'{backbone.name}' cannot be built for {shown} pixels: {error}.") from error
+
+
+def headless(module: Any) -> nn.Module:
+    """Return a module without its classifier, if it has one to take off."""
+    if hasattr(module, "reset_classifier"):
+        module.reset_classifier(0)
+    return module
+
+
+def _shown(sides: Sides) -> str:
+    height, width = sides
+    return str(height) if height == width else f"{height} x {width}"
 
 
 def _takes_size(backbone: Backbone) -> bool:

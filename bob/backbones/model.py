@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from timm.models import group_parameters
@@ -13,6 +13,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bob.errors import ConfigError
 
 Group = list[tuple[str, nn.Parameter]]
+Sides = tuple[int, int]  # height, width in pixels
+AnyModel = TypeVar("AnyModel", bound=nn.Module)
 POOLING_WORDS = {"token": "cls", "avg": "mean", "map": "attention", "": "none"}
 MOST_GROUPS = 30
 HEAD_STD = 0.01
@@ -23,7 +25,8 @@ class BackboneModel(nn.Module):
 
     Args:
         arch_module: The raw model: timm-like, or any module that gives (N, C) or (N, C, H, W).
-        image_size: The input side in pixels that it was built for.
+        image_size: The input side in pixels that it was built for; of a rectangle, the longer side.
+        canvas: Height and width, where it was built for a rectangle: S x S below is then this.
         num_classes: 0 for pooled vectors; else a new linear head is put on top, weights from N(0, 0.01), zero bias:
             the same for every backbone (timm's own would start some of them with a shock).
 
@@ -31,10 +34,13 @@ class BackboneModel(nn.Module):
         ConfigError: A forward pass gives something that cannot be pooled.
     """
 
-    def __init__(self, arch_module: nn.Module, *, image_size: int, num_classes: int = 0) -> None:
+    def __init__(
+        self, arch_module: nn.Module, *, image_size: int, canvas: Sides | None = None, num_classes: int = 0
+    ) -> None:
         super().__init__()
         self.arch_module = arch_module
         self.image_size = image_size
+        self.canvas = canvas or (image_size, image_size)
         self.memory_format: torch.memory_format | None = None
         self.width = self._measure_width()
         self.head: nn.Module = nn.Identity()
@@ -49,14 +55,17 @@ class BackboneModel(nn.Module):
 
     def features(self, pictures: torch.Tensor) -> torch.Tensor:
         """Map (N, 3, S, S) to pooled features (N, width), as the architecture itself pools."""
-        if self.memory_format is not None:
-            pictures = pictures.contiguous(memory_format=self.memory_format)
+        pictures = self.laid_out(pictures)
         module: Any = self.arch_module
         if hasattr(module, "forward_head") and hasattr(module, "forward_features"):
             pooled = module.forward_head(module.forward_features(pictures), pre_logits=True)
         else:
             pooled = module(pictures)
         return pooled.mean(dim=(2, 3)) if pooled.ndim == 4 else pooled
+
+    def laid_out(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Bring pictures into the memory layout that ``prepare`` chose."""
+        return pictures if self.memory_format is None else pictures.contiguous(memory_format=self.memory_format)
 
     @property
     def pooling(self) -> str:
@@ -119,7 +128,7 @@ class BackboneModel(nn.Module):
     def _measure_width(self) -> int:
         training = self.arch_module.training
         self.arch_module.eval()
-        shape = tuple(self.features(torch.zeros(1, 3, self.image_size, self.image_size)).shape)
+        shape = tuple(self.features(torch.zeros(1, 3, *self.canvas)).shape)
         self.arch_module.train(training)
         if len(shape) != 2 or shape[0] != 1:
             raise ConfigError(
@@ -128,16 +137,22 @@ class BackboneModel(nn.Module):
         return shape[1]
 
 
-def prepare(model: BackboneModel, device: str) -> BackboneModel:
+def prepare(model: AnyModel, device: str) -> AnyModel:
     """Move a model to a device, in the memory layout that is fast for it, and return it.
 
-    Convolutional networks are laid out channels last (up to twice as fast on CPUs); ``forward`` brings its input into
-    the same layout, so callers need not care.
+    Convolutional networks are laid out channels last (up to twice as fast on CPUs); ``forward`` of the backbone in
+    them brings its input into the same layout, so callers need not care.
+
+    Args:
+        model: A backbone, or any model around one: a pyramid, a detector.
+        device: Where to.
     """
     model.to(device)
     if sum(isinstance(module, nn.Conv2d) for module in model.modules()) > 1:
         model.to(memory_format=torch.channels_last)
-        model.memory_format = torch.channels_last
+        for module in model.modules():
+            if isinstance(module, BackboneModel):
+                module.memory_format = torch.channels_last
     return model
 
 

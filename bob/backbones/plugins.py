@@ -23,6 +23,9 @@ A file such as ``my_backbone.py``, used with ``bob run --plugin my_backbone.py -
 
 ``build(image_size=...)`` returns a ``torch.nn.Module``: either timm-like (``forward_features`` and ``forward_head``),
 or any whose ``forward`` takes (N, 3, S, S) and gives (N, C), or a map (N, C, H, W), which is averaged over H and W.
+Detection and segmentation need the map, from ``forward_features`` or ``forward``, and bring pictures of any height and
+width: ``image_size`` is then the longer side, and a ``build`` that must know both declares ``canvas=None`` as well and
+is given ``(height, width)``.
 With ``weights`` BoB loads the file strictly, and ``tiny_net.random`` is its control. Without, ``build`` itself
 returns the trained module. A package offers the same under the entry point group ``bob.backbones``: name =
 ``arch.tag``, value = ``module:attr`` of what ``user_entry(...)`` returns.
@@ -64,10 +67,11 @@ class UserBackbone:
     weights: Path | None
     code: Path
 
-    def module(self, image_size: int) -> Any:
-        """Build the module for pictures of (3, image_size, image_size)."""
+    def module(self, sides: tuple[int, int]) -> Any:
+        """Build the module for pictures of (3, height, width)."""
         build = load_reference(self.build) if isinstance(self.build, str) else self.build
-        return build(image_size=image_size)
+        canvas = {"canvas": sides} if "canvas" in inspect.signature(build).parameters else {}
+        return build(image_size=max(sides), **canvas)
 
 
 USER_BACKBONES: Registry[UserBackbone] = Registry(

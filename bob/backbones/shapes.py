@@ -26,13 +26,13 @@ class _ArithmeticOnCpu(TorchFunctionMode):
         return func(*args, **given)
 
 
-def shapes_only(arch: str, *, classes: int, size: Mapping[str, int] | None = None) -> nn.Module:
+def shapes_only(arch: str, *, classes: int, size: Mapping[str, Any] | None = None) -> nn.Module:
     """Build an architecture on the meta device: names, shapes and feature levels are right, there are no values.
 
     Args:
         arch: timm's name of the architecture, without a tag.
         classes: Outputs of the classifier; 0 builds none.
-        size: ``{"img_size": pixels}`` for an architecture that is built for one input size; native if not given.
+        size: What it is built with (``img_size``, ``output_stride``); its native values if not given.
     """
     with torch.device("meta"), _ArithmeticOnCpu():
         module: nn.Module = timm.create_model(arch, num_classes=classes, **(size or {}))
