@@ -135,7 +135,7 @@ def _load(
         ids=np.arange(1, total + 1),
         area=_joined([one.area for one in truth], np.float64),
         iscrowd=_joined([one.crowd for one in truth], np.int64),
-        **({"segmentation": _masks(truth)} if kind == "mask" else {}),
+        segmentation=_masks(truth) if kind == "mask" else None,
     )
     labels = _joined([one.labels for one in found], np.int64) + 1
     scores = _joined([one.scores for one in found], np.float64)
