@@ -6,10 +6,20 @@ import pytest
 import torch
 from torch import nn
 
+from bob.backbones.catalogue import find
+from bob.backbones.pyramid import build_pyramid
+from bob.backbones.weights import locate
 from bob.errors import ConfigError, UnknownNameError
 from bob.heads.segmentation import SEG_HEADS, build_segmenter, pyramid_needs
 
 CLASSES = 5
+CANVAS = (64, 96)
+FAMILIES = (
+    "tf_efficientnet_lite0",
+    "vit_tiny_patch16_224",
+    "convnext_atto",
+    pytest.param("swin_tiny_patch4_window7_224", marks=pytest.mark.slow),
+)
 
 
 class ToyPyramid(nn.Module):
@@ -23,6 +33,8 @@ class ToyPyramid(nn.Module):
         self.no_decay_names = frozenset({"body.0.bias"})
         convolutions = [nn.Conv2d(3, c, s, stride=s) for c, s in zip(self.channels, self.strides, strict=True)]
         self.body = nn.ModuleList(convolutions)
+        self.neck = nn.Identity()
+        self.canvas = (96, 96)
 
     def forward(self, pictures):
         return [level(pictures) for level in self.body]
@@ -35,6 +47,13 @@ class ToyPyramid(nn.Module):
 def toy(head, *, seed=0, classes=CLASSES):
     torch.manual_seed(7)
     return build_segmenter(ToyPyramid(head), head=head, classes=classes, channels=32, seed=seed)
+
+
+def real(backbone, head, *, frozen=False, classes=CLASSES, channels=32, weights_path=None):
+    levels, stride = pyramid_needs(head)
+    settings = {"canvas": CANVAS, "levels": levels, "output_stride": stride, "frozen": frozen, "seed": 0}
+    pyramid = build_pyramid(find(backbone), weights_path=weights_path, **settings)
+    return build_segmenter(pyramid, head=head, classes=classes, channels=channels)
 
 
 def pictures(*size, count=2, seed=0):
@@ -108,7 +127,73 @@ def test_every_parameter_is_in_exactly_one_layer_under_its_own_name(head):
     assert model.head_params_m == sum(p.numel() for p in model.head.parameters()) / 1e6
 
 
-def test_deeplab_joins_stride_4_with_the_top_map_at_stride_16_and_dilates_by_6_12_18():
+@pytest.mark.parametrize("head", SEG_HEADS)
+@pytest.mark.parametrize("arch", FAMILIES)
+def test_every_head_takes_a_training_step_on_every_family(arch, head):
+    model = real(f"{arch}.random", head)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    listed = {name for layer in model.layers() for name, _ in layer}
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        logits = model(pictures(*CANVAS))
+        nn.functional.cross_entropy(logits, torch.arange(CANVAS[1]).remainder(CLASSES).expand(2, *CANVAS)).backward()
+        optimiser.step()
+    assert logits.shape == (2, CLASSES, *CANVAS)
+    assert listed == {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    moved = {name for name, parameter in model.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved <= listed
+    assert len(moved) > 0.9 * len(listed)  # an update may be too small for float32
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_on_a_frozen_backbone_only_what_is_new_learns(head):
+    model = real("tf_efficientnet_lite0.random", head, frozen=True)
+    model(pictures(*CANVAS)).square().mean().backward()
+    learned = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert learned == {name for name, _ in model.named_parameters() if not name.startswith("pyramid.body.")}
+
+
+@pytest.mark.parametrize("arch", ["vit_tiny_patch16_224", "convnext_atto"])
+def test_the_linear_head_is_linear_on_every_family(arch):
+    model = real(f"{arch}.random", "linear", frozen=True).eval()
+    learned = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    assert all(name.startswith(("head.norms.", "head.levels.")) for name in learned)
+    maps = model.pyramid(pictures(*CANVAS))
+    assert [level.shape[1] for level in maps] == list(model.pyramid.channels)
+    assert [CANVAS[0] // level.shape[2] for level in maps] == list(model.pyramid.strides)
+
+
+@pytest.mark.parametrize("head", SEG_HEADS)
+def test_two_pictures_are_learned_by_heart_from_packaged_weights(head, tmp_path):
+    backbone = "tf_efficientnet_lite0.in1k"
+    file = locate(find(backbone), weights_dirs=[], cache_dir=tmp_path)
+    model = real(backbone, head, classes=2, weights_path=file.path)
+    truth = torch.zeros(2, *CANVAS, dtype=torch.long)
+    truth[0, 16:48, 16:48] = 1
+    truth[1, 16:48, 48:80] = 1
+    images = pictures(*CANVAS) * 0.2 + (truth[:, None] - 0.5) * torch.tensor([1.0, -0.5, 0.3])[:, None, None]
+    optimiser = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    for _ in range(60):
+        optimiser.zero_grad()
+        loss = nn.functional.cross_entropy(model(images), truth)
+        loss.backward()
+        optimiser.step()
+    right = model.eval()(images).argmax(dim=1) == truth
+    assert right[truth == 1].float().mean() > 0.75
+    assert right[truth == 0].float().mean() > 0.75
+
+
+@pytest.mark.parametrize("arch", ["tf_efficientnet_lite0", "convnext_atto", "vit_tiny_patch16_224"])
+def test_deeplab_runs_real_backbones_at_output_stride_16_without_resampling(arch):
+    model = real(f"{arch}.random", "deeplabv3plus")
+    seen = {}
+    model.head.decoder.aspp.register_forward_hook(lambda _, given, __: seen.update(top=given[0].shape[-2:]))
+    model(pictures(*CANVAS))
+    assert seen["top"] == (CANVAS[0] // 16, CANVAS[1] // 16)
+    assert not model.pyramid.emulated_stride
+
+
+def test_deeplab_joins_stride_4_with_stride_16_and_dilates_by_6_12_18():
     model = toy("deeplabv3plus")
     seen = {}
     model.head.decoder.aspp.register_forward_hook(lambda _, given, __: seen.update(top=given[0].shape[-2:]))

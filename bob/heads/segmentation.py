@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bob.backbones.trial import tried
 from bob.errors import ConfigError, unknown_name
 from bob.heads import segmentation_decoders as decoders
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from bob.backbones.pyramid import PyramidModel
 
 Group = list[tuple[str, nn.Parameter]]
-SEG_HEADS = ("upernet", "deeplabv3plus", "fcn", "linear")
+LINEAR = "linear"
+SEG_HEADS = ("upernet", "deeplabv3plus", "fcn", LINEAR)
 BUILDERS = {
     "upernet": decoders.upernet,
     "deeplabv3plus": decoders.deeplabv3plus,
     "fcn": decoders.fcn,
-    "linear": decoders.linear,
+    LINEAR: decoders.linear,
 }
 ALL_LEVELS = (4, 8, 16, 32)
 # FCN reads the top map alone. At stride 32 (FCN-32s) it is too coarse for thin things, and a plain ViT would have to
@@ -29,7 +31,7 @@ NEEDS = {
     "upernet": (ALL_LEVELS, 32),
     "deeplabv3plus": ((4, 32), 16),
     "fcn": ((32,), 16),
-    "linear": (ALL_LEVELS, 32),
+    LINEAR: (ALL_LEVELS, 32),
 }
 
 
@@ -47,8 +49,12 @@ def pyramid_needs(head: str) -> tuple[tuple[int, ...], int]:
 def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels: int = 256, seed: int = 0) -> Segmenter:
     """Put a new segmentation head on a pyramid, on the CPU, in training mode.
 
+    For ``linear`` the pyramid's neck is taken out of it, and its channels and strides change accordingly: a plain
+    ViT's neck is a few million parameters with non-linear layers, while a ResNet has none. What learns on a frozen
+    backbone is then linear for every family: on a plain ViT it sees the one map that there is, at its own stride.
+
     Args:
-        pyramid: Built as ``pyramid_needs(head)`` says.
+        pyramid: Built as ``pyramid_needs(head)`` says; the segmenter's own from now on.
         head: One of ``SEG_HEADS``.
         classes: Classes to tell apart, background included if the data have one; at least 2.
         channels: Width of the decoder of ``upernet`` and ``deeplabv3plus``; the other two have none.
@@ -61,11 +67,20 @@ def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels:
     pyramid_needs(head)
     if classes < 2 or channels < 1:
         raise ConfigError(f"{classes} classes and {channels} channels: at least 2 and 1 are expected.")
+    if head == LINEAR:
+        _take_out_neck(pyramid)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         top = BUILDERS[head](pyramid.channels, pyramid.strides, classes=classes, width=channels)
         decoders.initialise(top)
     return Segmenter(pyramid, top).train()
+
+
+def _take_out_neck(pyramid: PyramidModel) -> None:
+    pyramid.neck = nn.Identity()
+    shapes, _ = tried(pyramid, pyramid.canvas)
+    pyramid.channels = tuple(shape[1] for shape in shapes)
+    pyramid.strides = tuple(pyramid.canvas[0] // shape[2] for shape in shapes)
 
 
 class Segmenter(nn.Module):
