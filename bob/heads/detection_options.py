@@ -62,8 +62,12 @@ class DetectorOptions:
                 f"anchor_scale {self.anchor_scale} must be positive, and score_threshold {self.score_threshold} "
                 "in [0, 1)."
             )
-        if self.head == "fcos" and self.channels % GROUPS:
-            raise ConfigError(f"channels is {self.channels}: FCOS normalises groups and takes multiples of {GROUPS}.")
+        # A group of one channel on a map of one cell has nothing to normalise: torch refuses it.
+        if self.head == "fcos" and (self.channels % GROUPS or self.channels == GROUPS):
+            raise ConfigError(
+                f"channels is {self.channels}: FCOS normalises {GROUPS} groups of them, so it takes multiples of "
+                f"{GROUPS} from {2 * GROUPS}."
+            )
 
 
 _LEAST = {
