@@ -81,6 +81,8 @@ def why_bad(samples: Samples, index: int) -> str | None:
             image.draft("RGB", (1, 1))
             if min(to_rgb(image).size) < 1:
                 return "has no pixels"
+        if samples.check is not None:
+            return samples.check(index)
     except BROKEN_PICTURE as error:
         return f"{type(error).__name__}: {error}"
     return None

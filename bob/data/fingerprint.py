@@ -7,13 +7,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bob.errors import DataError
-from bob.files import digest, write_text
+from bob.files import digest, sha256_file, write_text
 
 log = logging.getLogger(__name__)
 
@@ -78,34 +78,53 @@ def _check_link(root: Path, link: Path) -> None:
         raise DataError(f"the link {link} leads to {target}, a folder above itself.", hint=f"Remove it: rm '{link}'")
 
 
-def fingerprint_files(root: Path, files: Sequence[FileEntry], *, cache_dir: Path) -> str:
+def fingerprint_files(
+    root: Path, files: Sequence[FileEntry], *, cache_dir: Path, whole: Callable[[str], bool] | None = None
+) -> str:
     """Return the SHA-256 over (relative path, size, SHA-256 of the first and last 64 KiB) of the files, sorted.
 
+    Of a file whose path ``whole`` accepts every byte counts: in annotations a single digit in the middle matters.
     The answer is cached in ``cache_dir`` by path, size and modification time, so that asking again reads no file.
     """
     cache = _Cache(root, cache_dir)
-    stat_digest = digest([str(root.resolve()), [list(entry) for entry in sorted(files)]], length=32)
+    entire = frozenset(entry.path for entry in files if whole is not None and _is_partly_read(entry, whole))
+    state_of_files: list[Any] = [str(root.resolve()), [list(entry) for entry in sorted(files)]]
+    stat_digest = digest(state_of_files + ([sorted(entire)] if entire else []), length=32)
     known = cache.tree(stat_digest)
     if known is not None:
         return known
-    edges = _edge_digests(root, files, cache.edges())
+    digests = _digests(root, files, entire, cache.digests())
     state = hashlib.sha256()
-    for entry, edge in sorted(zip(files, edges, strict=True)):
-        state.update(f"{entry.path}\0{entry.size}\0{edge}\n".encode())
+    for entry, content in sorted(zip(files, digests, strict=True)):
+        state.update(f"{entry.path}\0{entry.size}\0{content}\n".encode())
     if all(entry.mtime_ns < time.time_ns() - SETTLED_NS for entry in files):
-        cache.write(stat_digest, state.hexdigest(), files, edges)
+        cache.write(stat_digest, state.hexdigest(), [(_key(entry, entire), entry) for entry in files], digests)
     return state.hexdigest()
 
 
-def _edge_digests(root: Path, files: Sequence[FileEntry], known: dict[str, list[int | str]]) -> list[str]:
-    def edge(entry: FileEntry) -> str:
-        cached = known.get(entry.path)
+def _is_partly_read(entry: FileEntry, whole: Callable[[str], bool]) -> bool:
+    """Tell whether head and tail would leave a middle out of a file that must be read whole."""
+    return entry.size > 2 * EDGE_BYTES and whole(entry.path)
+
+
+def _key(entry: FileEntry, entire: frozenset[str]) -> str:
+    """Name a file's digest in the cache: one reader may want it whole, another its edges."""
+    return f"{entry.path}\0whole" if entry.path in entire else entry.path
+
+
+def _digests(
+    root: Path, files: Sequence[FileEntry], entire: frozenset[str], known: dict[str, list[int | str]]
+) -> list[str]:
+    def digest_of(entry: FileEntry) -> str:
+        cached = known.get(_key(entry, entire))
         if cached is not None and cached[:2] == [entry.size, entry.mtime_ns]:
             return str(cached[2])
+        if entry.path in entire:
+            return sha256_file(root / entry.path)
         return _edge_digest(root / entry.path, entry.size)
 
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(edge, files, chunksize=64))
+        return list(pool.map(digest_of, files, chunksize=64))
 
 
 def _edge_digest(path: Path, size: int) -> str:
@@ -128,11 +147,13 @@ class _Cache:
     def tree(self, stat_digest: str) -> str | None:
         return _read_json(self._tree).get(stat_digest)
 
-    def edges(self) -> dict[str, list[int | str]]:
+    def digests(self) -> dict[str, list[int | str]]:
         return _read_json(self._edges)
 
-    def write(self, stat_digest: str, fingerprint: str, files: Sequence[FileEntry], edges: Sequence[str]) -> None:
-        content = {entry.path: [entry.size, entry.mtime_ns, edge] for entry, edge in zip(files, edges, strict=True)}
+    def write(
+        self, stat_digest: str, fingerprint: str, files: Sequence[tuple[str, FileEntry]], digests: Sequence[str]
+    ) -> None:
+        content = {key: [entry.size, entry.mtime_ns, one] for (key, entry), one in zip(files, digests, strict=True)}
         write_text(self._edges, json.dumps(content, separators=(",", ":")))
         write_text(self._tree, json.dumps({stat_digest: fingerprint}))
 

@@ -23,6 +23,12 @@ log = logging.getLogger(__name__)
 MAX_BAD_SHARE = 0.05
 NAMED_AT_MOST = 20
 POLICIES = ("skip", "error")
+MEANING = {
+    "label": "a class",
+    "boxes": "boxes",
+    "instances": "boxes with masks",
+    "semantic": "a class of each pixel",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +58,7 @@ class Pictures:
         Raises:
             DataError: The file changed or vanished after it was checked.
         """
-        try:
-            with self._samples.read(int(self._indices[index])) as image:
-                rgb = to_rgb(image)
-                rgb.load()
-                return rgb
-        except BROKEN_PICTURE as error:
-            raise DataError(
-                f"picture {self.ids[index]!r} could be read when it was checked, but not now: {error}.",
-                hint="Restore the file and run again: only this job is repeated.",
-            ) from error
+        return load_rgb(self._samples, int(self._indices[index]))
 
 
 def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_dir: Path) -> Pictures:
@@ -74,19 +71,12 @@ def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_d
         DataError: The data set has no such split; it changed since it was resolved; more than 5 % of the pictures
             asked for are bad; or one is bad and the policy is "error".
     """
-    if cap is not None and cap < 1:
-        raise ConfigError(f"cap is {cap}; at least one picture, or None for all, is expected.")
+    require_annotation(spec, "label")
     stored = READERS.get(spec.kind).open(spec, cache_dir=cache_dir)
-    parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
-    if split not in parts:
-        raise DataError(
-            f"data set {spec.name!r} has no split {split!r}, only {', '.join(parts)}.",
-            hint="A folder CLASS/*.jpg named as folder:PATH is divided into train, val and test.",
-        )
-    name, indices = parts[split]
+    name, indices = part_of(spec, split, stored)
     samples = stored[name]
-    chosen, bad = _choose(spec, samples, name, indices, cap, cache_dir)
-    _report(spec, split, bad, samples.ignored, asked=len(chosen) + len(bad))
+    chosen, bad = choose_good(spec, samples, name, indices, cap, cache_dir)
+    report_bad(spec, split, bad, samples.ignored, asked=len(chosen) + len(bad))
     return Pictures(
         classes=spec.classes,
         labels=np.ascontiguousarray(samples.labels[chosen]),
@@ -97,14 +87,58 @@ def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_d
     )
 
 
-def _choose(
+def load_rgb(samples: Samples, index: int) -> Image.Image:
+    """Return sample ``index`` of a stored split as 8-bit RGB, the right way up.
+
+    Raises:
+        DataError: The file changed or vanished after it was checked.
+    """
+    try:
+        with samples.read(index) as image:
+            rgb = to_rgb(image)
+            rgb.load()
+            return rgb
+    except BROKEN_PICTURE as error:
+        raise DataError(
+            f"picture {samples.ids[index]!r} could be read when it was checked, but not now: {error}.",
+            hint="Restore the file and run again: only this job is repeated.",
+        ) from error
+
+
+def require_annotation(spec: DatasetSpec, annotation: str) -> None:
+    """Raise DataError if the data set does not know this about its pictures."""
+    if annotation not in spec.annotations:
+        known = " and ".join(MEANING[name] for name in spec.annotations)
+        raise DataError(
+            f"data set {spec.name!r} has {known} for each picture, not {MEANING[annotation]}.",
+            hint=f"Give it to a task that needs {' or '.join(spec.annotations)}; 'bob list tasks' shows them.",
+        )
+
+
+def part_of(spec: DatasetSpec, split: str, stored: Mapping[str, Samples]) -> tuple[str, np.ndarray]:
+    """Return the stored split that a split's pictures come from, and which of them they are."""
+    parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
+    if split not in parts:
+        raise DataError(
+            f"data set {spec.name!r} has no split {split!r}, only {', '.join(parts)}.",
+            hint="A folder CLASS/*.jpg named as folder:PATH is divided into train, val and test.",
+        )
+    return parts[split]
+
+
+def choose_good(
     spec: DatasetSpec, samples: Samples, stored: str, indices: np.ndarray, cap: int | None, cache_dir: Path
 ) -> tuple[np.ndarray, dict[str, str]]:
     """Return at most ``cap`` good samples and the bad ones met on the way.
 
     Only candidates are decoded; a bad one is replaced by the next of its class, which gives what checking the whole
     data set first would give, without decoding a million pictures to use four hundred.
+
+    Raises:
+        ConfigError: ``cap`` is below 1.
     """
+    if cap is not None and cap < 1:
+        raise ConfigError(f"cap is {cap}; at least one picture, or None for all, is expected.")
     bad: dict[str, str] = {}
     while True:
         good = np.array([index for index in indices.tolist() if samples.ids[index] not in bad], dtype=np.int64)
@@ -116,7 +150,8 @@ def _choose(
         bad |= found
 
 
-def _report(spec: DatasetSpec, split: str, bad: Mapping[str, str], ignored: tuple[str, ...], *, asked: int) -> None:
+def report_bad(spec: DatasetSpec, split: str, bad: Mapping[str, str], ignored: tuple[str, ...], *, asked: int) -> None:
+    """Warn of the pictures left out, by name; DataError if they are too many, or if the policy is "error"."""
     if not bad and not ignored:
         return
     lines = [f"{name} ({reason})" for name, reason in bad.items()] + [f"{name} (no picture file)" for name in ignored]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.data.known import KNOWN
+from bob.data.layouts import dense_layout
 from bob.data.pictures import POLICIES
 from bob.data.readers import READERS
 from bob.data.spec import DatasetSpec
@@ -89,4 +90,4 @@ def _kind_of(folder: Path) -> str:
         return "huggingface"
     if any(folder.glob("*-idx3-ubyte*")):
         return "idx"
-    return "imagefolder"
+    return dense_layout(folder) or "imagefolder"

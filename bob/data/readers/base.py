@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
+from bob.data.faults import Fault
 from bob.data.spec import SPLITS, DatasetSpec
 from bob.data.splits import Listing, arrange
 from bob.errors import DataError
@@ -25,6 +26,7 @@ class Samples:
         read: Opens sample ``i`` in any mode Pillow knows; it must be picklable (worker processes) and thread-safe.
         ignored: Names of files found among the pictures that are none by their suffix.
         trusted: True if no picture can be bad (rendered, or stored as checked arrays): no decoding check is run.
+        check: Tells what else is wrong with sample ``i`` once its picture is decoded (its mask, say), or None.
     """
 
     ids: tuple[str, ...]
@@ -32,6 +34,28 @@ class Samples:
     read: Callable[[int], Image.Image]
     ignored: tuple[str, ...] = ()
     trusted: bool = False
+    check: Callable[[int], str | None] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseSamples:
+    """The pictures of one stored split with their annotations of one kind, unopened.
+
+    Attributes:
+        classes: Class names in label order, of this kind of annotation.
+        pictures: The pictures, opened so that they lie as their annotations do; labels are all 0 if they have none.
+        sizes: int64 (n, 2): height and width of each picture as it is loaded; of one that cannot be read, anything.
+        annotate: Returns the Instances, or the uint8 (H, W) map, of picture ``i``; picklable and thread-safe.
+        counts: int64 (n,): how many annotations each picture has; None where they are not counted.
+        faults: What is wrong with the annotations.
+    """
+
+    classes: tuple[str, ...]
+    pictures: Samples
+    sizes: np.ndarray
+    annotate: Callable[[int], Any]
+    counts: np.ndarray | None = None
+    faults: tuple[Fault, ...] = ()
 
 
 class Reader(Protocol):
@@ -51,6 +75,20 @@ class Reader(Protocol):
     def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
         """Return the stored splits: "train", "val", "test", or "all" if the data are undivided."""
         ...
+
+
+class DenseReader(Reader, Protocol):
+    """A reader whose data sets have boxes, masks or a class for each pixel."""
+
+    def open_dense(self, spec: DatasetSpec, annotation: str, *, cache_dir: Path) -> Mapping[str, DenseSamples]:
+        """Return the stored splits with annotations of one kind, which is among ``spec.annotations``."""
+        ...
+
+
+def dense_pictures(reader: DenseReader, spec: DatasetSpec, cache_dir: Path) -> dict[str, Samples]:
+    """Return the pictures alone of each stored split of a data set that has no labels."""
+    stored = reader.open_dense(spec, spec.annotations[0], cache_dir=cache_dir)
+    return {name: source.pictures for name, source in stored.items()}
 
 
 def split_sizes(stored: Mapping[str, Listing]) -> tuple[tuple[str, int], ...]:

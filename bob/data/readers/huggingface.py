@@ -16,8 +16,8 @@ from PIL import Image
 from bob.data.describe import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
+from bob.data.layouts import SPLIT_NAMES
 from bob.data.readers.base import Samples, require_same, split_sizes
-from bob.data.readers.imagefolder import SPLIT_NAMES
 from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
 from bob.errors import DataError, DataMissingError

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.imagenet import are_wnids
+from bob.data.layouts import SPLIT_NAMES
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
@@ -21,15 +22,6 @@ from bob.files import digest
 
 log = logging.getLogger(__name__)
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
 IMAGENETS = ("ImageNet-1k", "ImageNet-21k", "ImageNet-22k")
 SUFFIXES = frozenset(
     (

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 import bob.data.scenes as scenes
+from bob.data.annotations import ANNOTATIONS, Instances, Rle
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.known import KNOWN
-from bob.data.readers.base import Samples
+from bob.data.readers.base import DenseSamples, Samples
 from bob.data.spec import SPLITS, DatasetSpec
 from bob.errors import ConfigError, did_you_mean
-from bob.files import digest, replacing
+from bob.files import digest, replacing, write_text
 
 DEFAULT_SIZES = {"train": 400, "val": 160, "test": 400}
 MAX_SIZE = 100_000
+ANNOTATIONS_VERSION = 1
+BACKGROUND = "background"
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,68 @@ class SceneOpener:
             return image
 
 
+@dataclass(frozen=True)
+class SceneAnnotator:
+    """Knows what a scene shows; what rendering it gave is kept in a small file of run lengths.
+
+    Attributes:
+        folder: Where the files lie. A domain changes no annotation, so all domains share them.
+        split: The scenes' split.
+        kind: "boxes", "instances" or "semantic".
+    """
+
+    folder: Path
+    split: str
+    kind: str
+
+    def __call__(self, index: int) -> Instances | np.ndarray:
+        """Return the Instances of scene ``index``, or its map: uint8 (H, W), 0 is background, else category + 1."""
+        known = self._known(index)
+        rles: tuple[Rle, ...] = tuple(
+            {"size": [scenes.SIZE, scenes.SIZE], "counts": counts.encode()} for counts in known["masks"]
+        )
+        labels = np.array(known["categories"], dtype=np.int64)
+        if self.kind == "semantic":
+            return _map_of(labels, rles)
+        return Instances(
+            boxes=np.array(known["boxes"], dtype=np.float64).reshape(-1, 4),
+            labels=labels,
+            crowd=np.zeros(len(labels), dtype=bool),
+            area=np.array(known["area"], dtype=np.float64),
+            masks=rles if self.kind == "instances" else None,
+        )
+
+    def _known(self, index: int) -> dict[str, Any]:
+        path = self.folder / f"{index:06d}.json"
+        try:
+            return json.loads(path.read_text())
+        except (FileNotFoundError, ValueError):
+            known = _described(scenes.render(self.split, index))
+            write_text(path, json.dumps(known))
+            return known
+
+
+def _described(scene: scenes.Scene) -> dict[str, Any]:
+    from pycocotools.mask import encode
+
+    masks = [encode(np.asfortranarray(mask.astype(np.uint8))) for mask in scene.masks]
+    return {
+        "categories": scene.categories.tolist(),
+        "boxes": scene.boxes.tolist(),
+        "area": [int(mask.sum()) for mask in scene.masks],
+        "masks": [mask["counts"].decode() for mask in masks],
+    }
+
+
+def _map_of(labels: np.ndarray, masks: tuple[Rle, ...]) -> np.ndarray:
+    from pycocotools.mask import decode
+
+    classes = np.zeros((scenes.SIZE, scenes.SIZE), dtype=np.uint8)
+    for label, mask in zip(labels, masks, strict=True):
+        classes[decode(mask).astype(bool)] = label + 1
+    return classes
+
+
 class ScenesReader:
     """Reads ``scenes`` and ``scenes:train=100,domain=fog``: sizes per split, and one of ``scenes.DOMAINS``."""
 
@@ -60,6 +127,7 @@ class ScenesReader:
             sizes=tuple(sizes.items()),
             license=KNOWN.get("scenes").license,
             smoke=True,
+            annotations=ANNOTATIONS,
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -78,6 +146,20 @@ class ScenesReader:
                 trusted=True,
             )
         return stored
+
+    def open_dense(self, spec: DatasetSpec, annotation: str, *, cache_dir: Path) -> Mapping[str, DenseSamples]:
+        """Return the three splits with annotations; the classes of "semantic" start with the background."""
+        classes = (BACKGROUND, *scenes.CLASSES) if annotation == "semantic" else scenes.CLASSES
+        folder = cache_dir / scenes.VERSION / f"annotations-{scenes.SIZE}-{ANNOTATIONS_VERSION}"
+        return {
+            split: DenseSamples(
+                classes=classes,
+                pictures=pictures,
+                sizes=np.full((len(pictures.ids), 2), scenes.SIZE, dtype=np.int64),
+                annotate=SceneAnnotator(folder / split, split, annotation),
+            )
+            for split, pictures in self.open(spec, cache_dir=cache_dir).items()
+        }
 
 
 READER = ScenesReader()

@@ -1,0 +1,284 @@
+"""COCO's instances JSON, read with suspicion: what is wrong is named with file and id, and the rest is kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from bob.data.boxes import Box, fitted
+from bob.data.coco_masks import area_of, box_of, mask_of
+from bob.data.decode import BROKEN_PICTURE
+from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.orientation import upright_size
+from bob.data.table import TableBuilder
+from bob.data.table_cache import Parsed
+from bob.errors import DataError
+
+log = logging.getLogger(__name__)
+
+LISTS = ("images", "annotations", "categories")
+ANEW = "Export or copy the file anew."
+NO_ID = object()
+
+
+@dataclass(frozen=True)
+class CocoFile:
+    """One split's file.
+
+    Attributes:
+        path: The JSON file.
+        folders: Where its pictures may lie, relative to the root with a trailing slash ("" is the root), best first.
+    """
+
+    path: Path
+    folders: tuple[str, ...]
+
+
+def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str]) -> Parsed:
+    """Read the files of all splits.
+
+    Args:
+        root: The data set's folder.
+        files: The file of each stored split.
+        present: Paths of the picture files there are, relative to the root.
+
+    Raises:
+        DataError: A file is cut off or no instances JSON, a picture leads out of the folder or is listed twice under
+            one id, or two files disagree about a category.
+    """
+    contents = {split: read_json(file.path) for split, file in files.items()}
+    categories = _categories(files, contents)
+    labels = {category: label for label, category in enumerate(sorted(categories))}
+    parts: dict[str, TableBuilder] = {}
+    for split, file in files.items():
+        parser = _Parser(root=root, file=file, labels=labels, present=present)
+        # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
+        parts[split] = parser.parse(contents.pop(split))
+    names = _unique_names(categories)
+    first = parts[next(iter(parts))]
+    first.faults += [
+        Fault(f"a category without a name (called {names[labels[one]]!r})", f"category {one}", effect=REPAIRED)
+        for one, name in sorted(categories.items())
+        if not name
+    ]
+    return Parsed(classes=tuple(names), splits=parts)
+
+
+def read_json(path: Path) -> dict[str, list[Any]]:
+    """Read an instances file as far as its three lists.
+
+    Raises:
+        DataError: It is cut off, no JSON, or something else; the message names the place.
+    """
+    try:
+        content = json.loads(path.read_bytes())
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is cut off or damaged at character {error.pos} of {len(error.doc)} "
+            f"(line {error.lineno}, column {error.colno}): {error.msg}.",
+            hint=ANEW,
+        ) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise DataError(f"{path} is no JSON text: {error}.", hint=ANEW) from error
+    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in LISTS):
+        raise DataError(
+            f"{path} is no COCO instances file: lists {', '.join(LISTS)} are expected.",
+            hint="See cocodataset.org, 'Data format', 'Object detection'.",
+        )
+    for name in LISTS:
+        for place, entry in enumerate(content[name]):
+            if not isinstance(entry, dict):
+                raise DataError(f"{path}: {name}[{place}] is {entry!r:.80}; an object is expected.", hint=ANEW)
+    return content
+
+
+def _categories(files: Mapping[str, CocoFile], contents: Mapping[str, Any]) -> dict[int, str]:
+    """Return the name of each category id, "" where it has none."""
+    found: dict[int, str] = {}
+    for split, content in contents.items():
+        for entry in content["categories"]:
+            number, name = entry.get("id"), entry.get("name")
+            if type(number) is not int:
+                raise DataError(f"{files[split].path}: category {name!r} has id {number!r}, no number.", hint=ANEW)
+            name = name.strip() if isinstance(name, str) else ""
+            if found.get(number) and name and found[number] != name:
+                raise DataError(
+                    f"{files[split].path}: category {number} is {name!r} here and {found[number]!r} before.",
+                    hint="All splits of a data set must use the same categories.",
+                )
+            found[number] = found.get(number) or name
+    if not found:
+        raise DataError(f"{next(iter(files.values())).path} has no categories.", hint=ANEW)
+    return found
+
+
+def _unique_names(categories: Mapping[int, str]) -> list[str]:
+    names = [categories[number] or f"category_{number}" for number in sorted(categories)]
+    return [
+        f"{name} ({number})" if names.count(name) > 1 else name
+        for number, name in zip(sorted(categories), names, strict=True)
+    ]
+
+
+@dataclass
+class _Parser:
+    """Reads one file into a table."""
+
+    root: Path
+    file: CocoFile
+    labels: Mapping[int, int]
+    present: frozenset[str]
+    table: TableBuilder = field(default_factory=TableBuilder)
+    _pictures: dict[Any, int] = field(default_factory=dict)
+    _paths: set[str] = field(default_factory=set)
+    _seen: set[Any] = field(default_factory=set)
+
+    def parse(self, content: Mapping[str, list[dict[str, Any]]]) -> TableBuilder:
+        listed: dict[Any, str] = {}
+        for entry in content["images"]:
+            self._add_picture(entry, listed)
+        self._require_some_present()
+        for entry in content["annotations"]:
+            self._add_object(entry)
+        return self.table
+
+    def _add_picture(self, entry: dict[str, Any], listed: dict[Any, str]) -> None:
+        number, name = entry.get("id"), entry.get("file_name")
+        if not isinstance(number, (int, str)) or not isinstance(name, str) or not name:
+            raise DataError(
+                f"{self.file.path}: picture {number!r} has the file name {name!r}; an id and a name are expected.",
+                hint=ANEW,
+            )
+        path = self._place(name)
+        if number in listed:
+            if listed[number] != path:
+                raise DataError(
+                    f"{self.file.path}: pictures {listed[number]} and {path} have the same id {number}.",
+                    hint="Nobody can tell whose the annotations are: give them different ids.",
+                )
+            self.table.faults.append(Fault("a picture listed twice", f"{self.file.path.name}, picture {number}"))
+            return
+        if path in self._paths:
+            raise DataError(
+                f"{self.file.path}: picture {path} is listed under two ids, the second is {number}.",
+                hint="Put its annotations under one id.",
+            )
+        listed[number] = path
+        self._paths.add(path)
+        self._pictures[number] = self.table.add_picture(path, self._size(entry, path))
+
+    def _place(self, name: str) -> str:
+        """Return a picture's path below the root; where it is missing, the one it should have."""
+        parts = name.replace("\\", "/").split("/")
+        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+            raise DataError(
+                f"{self.file.path}: the picture {name!r} leads out of the data set's folder {self.root}.",
+                hint="Only names below the folder are read.",
+            )
+        clean = "/".join(part for part in parts if part not in ("", "."))
+        candidates = [folder + clean for folder in self.file.folders]
+        return next((path for path in candidates if path in self.present), candidates[0])
+
+    def _size(self, entry: Mapping[str, Any], path: str) -> tuple[int, int]:
+        """Return the height and width that the file states, or else the picture's own."""
+        height, width = entry.get("height"), entry.get("width")
+        if type(height) is int and type(width) is int and height > 0 and width > 0:
+            return height, width
+        return stored_size(self.root, path, self.present)
+
+    def _require_some_present(self) -> None:
+        missing = [path for path in self.table.ids if path not in self.present]
+        if missing and len(missing) == len(self.table.ids):
+            looked = ", ".join(str(self.root / folder) for folder in self.file.folders)
+            raise DataError(
+                f"{self.file.path}: none of its {len(missing)} pictures ({missing[0]}, ...) is in {looked}.",
+                hint="Put the pictures there, in the folder named as the split.",
+            )
+
+    def _add_object(self, entry: dict[str, Any]) -> None:
+        number = _hashable(entry.get("id"), NO_ID)
+        where = f"{self.file.path.name}, annotation {'without id' if number is NO_ID else number}"
+        picture = self._pictures.get(_hashable(entry.get("image_id"), None))
+        if picture is None:
+            self._fault("an unknown picture id", f"{where} of picture {entry.get('image_id')!r:.40}", NO_PICTURE)
+            return
+        where += f" of {self.table.ids[picture]}"
+        if self._is_repeated(number):
+            self._fault("an annotation id used before", where, picture)
+            return
+        label = self.labels.get(_hashable(entry.get("category_id"), None))
+        if label is None:
+            self._fault("an unknown category id", f"{where}, category {entry.get('category_id')!r:.40}", picture)
+            return
+        self._add_checked(entry, picture, label, where)
+
+    def _add_checked(self, entry: Mapping[str, Any], picture: int, label: int, where: str) -> None:
+        size = self.table.sizes[picture]
+        if size == (0, 0):  # the picture cannot be read: it is left out as a whole
+            return
+        mask, problem = mask_of(entry["segmentation"], size) if entry.get("segmentation") else (b"", "no mask")
+        box, wrong = self._box(entry, mask, size)
+        if wrong is not None:
+            self._fault(wrong, where, picture, LEFT_OUT if box is None else REPAIRED)
+        if box is None:
+            return
+        if problem is not None:
+            self._fault(problem, where, picture, REPAIRED if mask else NO_MASK)
+        self.table.add_object(
+            picture,
+            box=box,
+            label=label,
+            crowd=bool(entry.get("iscrowd", 0)),
+            area=_area(entry.get("area"), box, mask, size),
+            mask=mask,
+        )
+
+    def _box(self, entry: Mapping[str, Any], mask: bytes, size: tuple[int, int]) -> tuple[Box | None, str | None]:
+        stated = entry.get("bbox")
+        if not stated and mask:
+            return box_of(mask, size), None
+        if not _are_numbers(stated):
+            return None, "a box that is no list of four numbers"
+        left, top, width, height = (float(value) for value in stated)  # type: ignore[union-attr]
+        return fitted((left, top, left + width, top + height), size)
+
+    def _is_repeated(self, number: Any) -> bool:
+        repeated = number in self._seen
+        if number is not NO_ID:
+            self._seen.add(number)
+        return repeated
+
+    def _fault(self, reason: str, where: str, picture: int, effect: str = LEFT_OUT) -> None:
+        self.table.faults.append(Fault(reason, where, picture, effect))
+
+
+def stored_size(root: Path, path: str, present: frozenset[str]) -> tuple[int, int]:
+    """Return a picture file's height and width as it is loaded, (0, 0) if it cannot be read."""
+    if path not in present:
+        return (0, 0)
+    try:
+        with Image.open(root / path) as image:
+            return upright_size(image)
+    except BROKEN_PICTURE:
+        return (0, 0)
+
+
+def _area(stated: Any, box: Box, mask: bytes, size: tuple[int, int]) -> float:
+    """Return the area as the file states it; else the mask's, or the box's."""
+    if type(stated) in (int, float) and 0 < stated < float("inf"):
+        return float(stated)
+    return area_of(mask, size) if mask else (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _are_numbers(box: Any) -> bool:
+    return isinstance(box, Sequence) and len(box) == 4 and all(type(value) in (int, float) for value in box)
+
+
+def _hashable(value: Any, default: Any) -> Any:
+    return value if isinstance(value, (int, str)) else default

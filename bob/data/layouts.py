@@ -1,0 +1,100 @@
+"""Telling by a folder's files how it stores its pictures. Nothing is opened."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
+ROBOFLOW = "_annotations.coco.json"
+
+
+def split_of(stem: str) -> str | None:
+    """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
+    match = _STEM.fullmatch(stem.lower())
+    return SPLIT_NAMES.get(match[1]) if match else None
+
+
+def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
+    """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
+    return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
+
+
+def coco_files(root: Path) -> list[Path]:
+    """Return the files that hold COCO annotations of a split, by the places where they usually lie."""
+    if not root.is_dir():
+        return []
+    places = [root / "annotations", root]
+    for place in places:
+        named = sorted(path for path in place.glob("*.json") if split_of(path.stem))
+        beside = [path for path in named if place != root or _has_pictures(root, path.stem)]
+        if beside:
+            return beside
+    return sorted(path for path in root.glob(f"*/{ROBOFLOW}") if split_of(path.parent.name))
+
+
+def _has_pictures(root: Path, stem: str) -> bool:
+    name = stem.removeprefix("instances_")
+    return any((root / folder).is_dir() for folder in (name, f"images/{name}", "images", str(split_of(stem))))
+
+
+def is_voc(root: Path) -> bool:
+    """Tell whether this is one year's folder of a VOCdevkit."""
+    return all((root / name).is_dir() for name in ("Annotations", "ImageSets", "JPEGImages"))
+
+
+def voc_years(root: Path) -> list[Path]:
+    """Return the VOC folders that ``root`` is, or holds, or holds in its VOCdevkit."""
+    if is_voc(root):
+        return [root]
+    return sorted(path for path in (*root.glob("VOC[0-9]*"), *root.glob("VOCdevkit/VOC[0-9]*")) if is_voc(path))
+
+
+def is_ade20k(root: Path) -> bool:
+    """Tell whether this is ADEChallengeData2016 by its folders."""
+    return all((root / name / "training").is_dir() for name in ("images", "annotations"))
+
+
+def is_cityscapes(root: Path) -> bool:
+    """Tell whether this holds Cityscapes' pictures and fine annotations."""
+    return all((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
+
+
+def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
+    """Return the folders of pictures and of masks of each split: SPLIT/images and SPLIT/masks, or the other way round.
+
+    Folders ``images`` and ``masks`` without splits are "all".
+    """
+    inside = {split: (path / "images", path / "masks") for split, path in split_folders(root, "masks").items()}
+    inside = {split: pair for split, pair in inside.items() if pair[0].is_dir()}
+    if inside or not ((root / "images").is_dir() and (root / "masks").is_dir()):
+        return inside
+    pictures, masks = split_folders(root / "images"), split_folders(root / "masks")
+    if pictures and masks:
+        return {split: (pictures[split], masks[split]) for split in pictures if split in masks}
+    return {"all": (root / "images", root / "masks")}
+
+
+LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
+    ("coco", coco_files),
+    ("voc", voc_years),
+    ("ade20k", is_ade20k),
+    ("cityscapes", is_cityscapes),
+    ("masks", mask_folders),
+)
+
+
+def dense_layout(root: Path) -> str | None:
+    """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
+    return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)

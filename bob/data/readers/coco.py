@@ -1,0 +1,143 @@
+"""COCO instances: a JSON file per split with boxes, and polygons or run lengths of masks, beside its pictures."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from bob.data.dense_places import known_or_folder
+from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
+from bob.data.known import KNOWN
+from bob.data.layouts import ROBOFLOW, coco_files, split_of
+from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
+from bob.data.readers.imagefolder import is_picture
+from bob.data.spec import DatasetSpec
+from bob.data.splits import SPLIT_VERSION
+from bob.data.table_cache import Parsed, Tables, tables
+from bob.errors import DataError
+from bob.files import digest
+
+log = logging.getLogger(__name__)
+
+PARSER_VERSION = 1
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What lies in the folder: the JSON file of each split, where its pictures may be, and all files that count."""
+
+    files: dict[str, Path]
+    folders: dict[str, tuple[str, ...]]
+    entries: tuple[FileEntry, ...]
+
+
+class CocoReader:
+    """Reads ``coco`` and ``coco:FOLDER``; the layouts are those of ``bob.data.layouts.coco_files``."""
+
+    def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
+        """Describe the folder. The annotations are read once per content; pictures are not opened."""
+        root = known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
+        found = _scan(root)
+        fingerprint = _fingerprint(root, found, cache_dir)
+        read = _tables(root, found, fingerprint, cache_dir)
+        known = KNOWN.get("coco") if target == "coco" else None
+        return DatasetSpec(
+            name="coco" if known else root.name,
+            kind="coco",
+            root=str(root),
+            fingerprint=fingerprint,
+            classes=read.classes,
+            sizes=read.sizes,
+            license=known.license if known else "unknown",
+            overlaps=known.overlaps if known else (),
+            annotations=read.annotations,
+        )
+
+    def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
+        """Say how to get COCO if it is not here: 20 GB come from its own site, after its terms of use."""
+        known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
+
+    def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
+        """Return the pictures of the stored splits."""
+        return dense_pictures(self, spec, cache_dir)
+
+    def open_dense(self, spec: DatasetSpec, annotation: str, *, cache_dir: Path) -> Mapping[str, DenseSamples]:
+        """Return the stored splits; DataError if a file changed since the spec was made."""
+        root = Path(str(spec.root))
+        found = _scan(root)
+        require_same(spec, _fingerprint(root, found, cache_dir))
+        read = _tables(root, found, spec.fingerprint, cache_dir)
+        masks = annotation == "instances"
+        return {split: read.samples(split, root, said_by=found.files[split].name, masks=masks) for split in read.stored}
+
+
+READER = CocoReader()
+
+
+def _tables(root: Path, found: _Found, fingerprint: str, cache_dir: Path) -> Tables:
+    return tables("coco", fingerprint, partial(_parse, root, found), cache_dir=cache_dir)
+
+
+def _parse(root: Path, found: _Found) -> Parsed:
+    from bob.data.coco_parse import CocoFile, parse_coco
+
+    log.info("Reading the annotations of %s (once).", root)
+    present = frozenset(entry.path for entry in found.entries)
+    return parse_coco(root, {s: CocoFile(path, found.folders[s]) for s, path in found.files.items()}, present)
+
+
+def _scan(root: Path) -> _Found:
+    files: dict[str, Path] = {}
+    for path in coco_files(root):
+        split = split_of(path.parent.name if path.name == ROBOFLOW else path.stem)
+        assert split is not None, "files without a split are not listed"
+        if split in files:
+            raise DataError(
+                f"{root} holds both {files[split].name} and {path.name}: one file per split is expected.",
+                hint="Keep one of them, or make a folder for each and name that as coco:FOLDER.",
+            )
+        files[split] = Path(inside(root, path))
+    if not files:
+        raise DataError(
+            f"{root} holds no COCO annotations: SPLIT.json beside SPLIT/, annotations/instances_SPLIT.json, or "
+            f"SPLIT/{ROBOFLOW} is expected; SPLIT is train, val or test, also with a year.",
+            hint=f"Look at the names: ls '{root}'",
+        )
+    folders = {split: _folders(root, split, path) for split, path in files.items()}
+    return _Found(files, {split: names for split, (names, _) in folders.items()}, _entries(root, files, folders))
+
+
+def _folders(root: Path, split: str, path: Path) -> tuple[tuple[str, ...], str]:
+    """Return where a split's pictures may lie, best first, and the folder to list: the first of them that is there."""
+    if path.name == ROBOFLOW:
+        folder = path.parent.relative_to(root).as_posix() + "/"
+        return (folder, ""), folder
+    name = path.stem.removeprefix("instances_")
+    places = (f"{name}/", f"images/{name}/", f"{split}/", f"images/{split}/", "images/")
+    there = tuple(place for place in places if (root / place).is_dir())
+    return (*there, ""), (there[0] if there else "")
+
+
+def _entries(
+    root: Path, files: Mapping[str, Path], folders: Mapping[str, tuple[tuple[str, ...], str]]
+) -> tuple[FileEntry, ...]:
+    found: dict[str, FileEntry] = {}
+    for listed in {folder for _, folder in folders.values()}:
+        place = root / listed if listed else root
+        inside(root, place)
+        found |= {entry.path: entry for entry in list_files(root, place) if is_picture(entry.path)}
+    for path in files.values():
+        status = path.stat()
+        relative = path.relative_to(root).as_posix()
+        found[relative] = FileEntry(relative, status.st_size, status.st_mtime_ns)
+    return tuple(sorted(found.values()))
+
+
+def _fingerprint(root: Path, found: _Found, cache_dir: Path) -> str:
+    annotations = {path.relative_to(root).as_posix() for path in found.files.values()}
+    content = fingerprint_files(root, found.entries, cache_dir=cache_dir, whole=annotations.__contains__)
+    splits = sorted((split, path.relative_to(root).as_posix()) for split, path in found.files.items())
+    return digest(["coco", SPLIT_VERSION, PARSER_VERSION, splits, content], length=64)

@@ -1,0 +1,197 @@
+"""Folders of pictures and of masks: ``SPLIT/images/*.jpg`` and ``SPLIT/masks/*.png`` with the class of each pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from bob.data.annotations import IGNORE
+from bob.data.decode import BROKEN_PICTURE
+from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
+from bob.data.kept import kept
+from bob.data.layouts import mask_folders
+from bob.data.masks import MAX_CLASSES, MaskPairs, label_table, mask_samples, read_indices
+from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same, split_sizes
+from bob.data.readers.imagefolder import is_picture
+from bob.data.spec import DatasetSpec
+from bob.data.splits import SPLIT_VERSION, Listing
+from bob.errors import DataError, DataMissingError
+from bob.files import digest
+
+CLASSES_FILE = "classes.txt"
+IGNORE_LINE = "ignore"
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One stored split: pictures and masks of the same name, "" for what is missing, and all their files."""
+
+    pictures: tuple[str, ...]
+    masks: tuple[str, ...]
+    files: tuple[FileEntry, ...]
+
+    def listing(self) -> Listing:
+        """Return sample ids and labels, which are all 0."""
+        ids = tuple(picture or mask for picture, mask in zip(self.pictures, self.masks, strict=True))
+        return ids, np.zeros(len(ids), dtype=np.int64)
+
+
+class MasksReader:
+    """Reads ``masks:FOLDER``. Line k of ``classes.txt`` (from 0) names label k; see ``docs/data.md``."""
+
+    def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
+        """Describe the folder; masks are opened only if no ``classes.txt`` says what their labels mean."""
+        root = Path(target).expanduser().resolve()
+        stored = _scan(root)
+        fingerprint = _fingerprint(root, stored, cache_dir)
+        classes, _ = _labels(root, stored, fingerprint, cache_dir)
+        listing = {name: part.listing() for name, part in stored.items()}
+        return DatasetSpec(
+            name=root.name,
+            kind="masks",
+            root=str(root),
+            fingerprint=fingerprint,
+            classes=classes,
+            sizes=split_sizes(listing),
+            annotations=("semantic",),
+        )
+
+    def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
+        """Do nothing: a folder is on this machine or it is not."""
+
+    def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
+        """Return the pictures of the stored splits."""
+        return dense_pictures(self, spec, cache_dir)
+
+    def open_dense(self, spec: DatasetSpec, annotation: str, *, cache_dir: Path) -> Mapping[str, DenseSamples]:
+        """Return the stored splits; DataError if a file changed, or a mask is not of its picture's size."""
+        root = Path(str(spec.root))
+        stored = _scan(root)
+        require_same(spec, _fingerprint(root, stored, cache_dir))
+        classes, table = _labels(root, stored, spec.fingerprint, cache_dir)
+        return {
+            name: mask_samples(
+                MaskPairs(root=root, pictures=part.pictures, masks=part.masks, table=table, classes=len(classes)),
+                classes=classes,
+                fingerprint=spec.fingerprint,
+                stored=name,
+                cache_dir=cache_dir,
+            )
+            for name, part in stored.items()
+        }
+
+
+READER = MasksReader()
+
+
+def pair_files(root: Path, pictures: Path, masks: Path) -> Pairing:
+    """Pair the pictures below one folder with the masks below another: the same path but for the suffix."""
+    inside(root, pictures)
+    inside(root, masks)
+    found = {_stem(root, pictures, entry): entry for entry in list_files(root, pictures) if is_picture(entry.path)}
+    partners = {_stem(root, masks, entry): entry for entry in list_files(root, masks) if is_picture(entry.path)}
+    if not found.keys() & partners.keys():
+        raise DataError(
+            f"{pictures} and {masks}: no picture has a mask of the same name.",
+            hint=f"'{pictures.name}/a/0001.jpg' goes with '{masks.name}/a/0001.png'.",
+        )
+    stems = sorted(found.keys() | partners.keys())
+    return Pairing(
+        pictures=tuple(found[stem].path if stem in found else "" for stem in stems),
+        masks=tuple(partners[stem].path if stem in partners else "" for stem in stems),
+        files=tuple(sorted([*found.values(), *partners.values()])),
+    )
+
+
+def _stem(root: Path, folder: Path, entry: FileEntry) -> str:
+    relative = PurePosixPath(entry.path).relative_to(folder.relative_to(root).as_posix())
+    return relative.with_suffix("").as_posix()
+
+
+def _scan(root: Path) -> dict[str, Pairing]:
+    if not root.is_dir():
+        raise DataMissingError(
+            f"folder {root} is not there; one with SPLIT/images and SPLIT/masks is expected.",
+            hint=f"Look for it: ls '{root.parent}'",
+        )
+    folders = mask_folders(root)
+    if not folders:
+        raise DataError(
+            f"{root} holds no SPLIT/images with SPLIT/masks; SPLIT is train, val or test.",
+            hint=f"Look at the names: ls '{root}'",
+        )
+    return {name: pair_files(root, *pair) for name, pair in folders.items()}
+
+
+def _fingerprint(root: Path, stored: Mapping[str, Pairing], cache_dir: Path) -> str:
+    files = [entry for part in stored.values() for entry in part.files]
+    masks = {path for part in stored.values() for path in part.masks}
+    content = fingerprint_files(root, files, cache_dir=cache_dir, whole=masks.__contains__)
+    return digest(["masks", SPLIT_VERSION, sorted(stored), content, _class_lines(root)], length=64)
+
+
+def _class_lines(root: Path) -> list[str] | None:
+    path = root / CLASSES_FILE
+    if not path.is_file():
+        return None
+    try:
+        return inside(root, path).read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is no UTF-8 text: {error}.", hint="One class name a line is expected.") from error
+
+
+def _labels(
+    root: Path, stored: Mapping[str, Pairing], fingerprint: str, cache_dir: Path
+) -> tuple[tuple[str, ...], np.ndarray]:
+    """Return the class names and the table from stored labels to classes."""
+    lines = _class_lines(root)
+    if lines is None:
+        highest = kept(cache_dir, ["highest label", fingerprint], lambda: {"label": _highest_label(root, stored)})[
+            "label"
+        ]
+        _require_few(root, int(highest) + 1)
+        names = tuple(str(label) for label in range(int(highest) + 1))
+        return names, label_table({label: label for label in range(len(names))})
+    return _named_labels(root, [line.strip() for line in lines])
+
+
+def _named_labels(root: Path, lines: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    path = root / CLASSES_FILE
+    for number, line in enumerate(lines, start=1):
+        if not line:
+            raise DataError(f"{path}, line {number}: a class without a name.", hint=f"Name label {number - 1} there.")
+    names = [line for line in lines if line.lower() != IGNORE_LINE]
+    doubled = sorted({name for name in names if names.count(name) > 1})
+    if doubled or not names:
+        what = f"the name {doubled[0]!r} twice" if doubled else "no class"
+        raise DataError(f"{path} holds {what}.", hint="One class name a line is expected, label 0 first.")
+    _require_few(root, len(lines))
+    labels: dict[int, int] = {}
+    for label, line in enumerate(lines):
+        labels[label] = IGNORE if line.lower() == IGNORE_LINE else len(labels) - list(labels.values()).count(IGNORE)
+    if IGNORE not in labels.values():
+        labels[len(lines)] = IGNORE
+    return tuple(names), label_table(labels)
+
+
+def _require_few(root: Path, count: int) -> None:
+    if count > MAX_CLASSES - 1:
+        raise DataError(f"{root}: {count} classes; at most {MAX_CLASSES - 1} fit an 8-bit mask.", hint=None)
+
+
+def _highest_label(root: Path, stored: Mapping[str, Pairing]) -> int:
+    """Return the highest label but IGNORE in all masks; those that cannot be read are found when they are checked."""
+    highest = 0
+    for part in stored.values():
+        for name in part.masks:
+            try:
+                with Image.open(root / name) as image:
+                    values = read_indices(image)
+            except BROKEN_PICTURE:
+                continue
+            highest = max(highest, int(values[values != IGNORE].max(initial=0)))
+    return highest

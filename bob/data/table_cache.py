@@ -1,0 +1,145 @@
+"""Tables of a data set's objects: built once per content, found again by fingerprint."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from bob.data.faults import NO_MASK
+from bob.data.orientation import oriented
+from bob.data.readers.base import DenseSamples, Samples, split_sizes
+from bob.data.table import Table, TableBuilder, is_whole
+from bob.files import digest, temporary_name
+from bob.lease import holding
+
+log = logging.getLogger(__name__)
+
+TABLE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """What a parser of annotation files found: class names in label order, and the objects of each stored split."""
+
+    classes: tuple[str, ...]
+    splits: Mapping[str, TableBuilder]
+
+
+@dataclass(frozen=True)
+class PictureOpener:
+    """Opens the pictures of a list of paths below a root, lying as annotations of the stated sizes do."""
+
+    root: Path
+    paths: tuple[str, ...]
+    sizes: np.ndarray
+    said_by: str
+
+    def __call__(self, index: int) -> Image.Image:
+        """Return picture ``index``; ValueError if its size is not the one stated."""
+        image = Image.open(self.root / self.paths[index])
+        height, width = (int(side) for side in self.sizes[index])
+        return oriented(image, (height, width), said_by=self.said_by)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of one data set on disk.
+
+    Attributes:
+        folder: Where they lie, one folder per stored split.
+        classes: Class names in label order.
+        stored: The stored splits' names.
+        sizes: Pictures per split after missing splits are split off.
+        has_masks: Whether any object has a mask.
+    """
+
+    folder: Path
+    classes: tuple[str, ...]
+    stored: tuple[str, ...]
+    sizes: tuple[tuple[str, int], ...]
+    has_masks: bool
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """What is known about each picture."""
+        return ("boxes", "instances") if self.has_masks else ("boxes",)
+
+    def samples(self, split: str, root: Path, *, said_by: str, masks: bool) -> DenseSamples:
+        """Return a stored split; ``said_by`` names where its pictures' sizes are stated."""
+        table = Table(self.folder / split, with_masks=masks)
+        ids, sizes = table.ids(), table.sizes()
+        pictures = Samples(
+            ids=ids, labels=np.zeros(len(ids), dtype=np.int64), read=PictureOpener(root, ids, sizes, said_by)
+        )
+        return DenseSamples(
+            classes=self.classes,
+            pictures=pictures,
+            sizes=sizes,
+            annotate=table.annotate,
+            counts=table.counts(),
+            faults=table.faults(),
+        )
+
+
+def tables(kind: str, fingerprint: str, parse: Callable[[], Parsed], *, cache_dir: Path) -> Tables:
+    """Return the tables of data with this fingerprint; ``parse`` is asked once, under a lease."""
+    name = f"objects-{digest([kind, fingerprint, TABLE_VERSION], length=32)}"
+    folder = cache_dir / "datasets" / name
+    found = _load(folder)
+    if found is None:
+        with holding(cache_dir / "leases" / f"{name}.lease"):
+            found = _load(folder)
+            if found is None:
+                _store(folder, parse())
+                found = _load(folder)
+    assert found is not None, "tables that were just written can be read"
+    return found
+
+
+def _load(folder: Path) -> Tables | None:
+    try:
+        said = json.loads((folder / "description.json").read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        said = {"stored": []}
+    if not said["stored"] or not all(is_whole(folder / split) for split in said["stored"]):
+        log.warning("The cache folder %s is damaged: the annotations are read anew.", folder)
+        return None
+    return Tables(
+        folder=folder,
+        classes=tuple(said["classes"]),
+        stored=tuple(said["stored"]),
+        sizes=tuple((name, count) for name, count in said["sizes"]),
+        has_masks=said["has_masks"],
+    )
+
+
+def _store(folder: Path, parsed: Parsed) -> None:
+    has_masks = any(part.has_masks for part in parsed.splits.values())
+    listing = {name: (part.ids, np.zeros(len(part.ids), dtype=np.int64)) for name, part in parsed.splits.items()}
+    said = {
+        "classes": parsed.classes,
+        "stored": list(parsed.splits),
+        "sizes": split_sizes(listing),
+        "has_masks": has_masks,
+    }
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    place = temporary_name(folder)
+    try:
+        for name, part in parsed.splits.items():
+            if not has_masks:  # where nothing has a mask, none is missing
+                part.faults = [fault for fault in part.faults if fault.effect != NO_MASK]
+            part.write(place / name)
+        (place / "description.json").write_text(json.dumps(said))
+        shutil.rmtree(folder, ignore_errors=True)  # a damaged one
+        place.rename(folder)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
