@@ -44,7 +44,8 @@ class WindowAverage:
 
     Memory: one float32 array (classes, height, width) and one (height, width), whatever the number of windows: 4 bytes
     x (classes + 1) x pixels, which is 168 MB for Cityscapes' 19 classes at 1024 x 2048, and 158 MB for ADE20K's 150
-    at 512 x 512. Add up at the scale that the model works at, not at that of a camera's 24 million pixels. ``result`` divides in place and gives that same array.
+    at 512 x 512. Add up at the scale that the model works at, not at that of a camera's 24 million pixels. ``result``
+    divides in place and gives that same array.
 
     Args:
         classes: How many values each pixel has.
