@@ -12,10 +12,10 @@ import timm
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from timm.layers import resample_abs_pos_embed
 from timm.models import get_pretrained_cfg
 from torch import nn
 
+from bob.backbones.positions import resized_positions
 from bob.backbones.shapes import shapes_only
 from bob.backbones.spec import Backbone
 from bob.errors import WeightsError
@@ -100,7 +100,7 @@ def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, Any]) -> nn.
     state = read_state(path)
     if backbone.package is not None:
         state = _by_order(state, reference_state(backbone, config.num_classes))
-    state = _resampled(state, backbone, size)
+    state = dict(resized_positions(state, backbone.arch, size))
     heads = _heads(config)
     has_head = bool(heads) and all(f"{head}.weight" in state for head in heads)
     classes = config.num_classes if has_head else 0
@@ -152,21 +152,6 @@ def _by_order(state: State, reference: State) -> State:
         for (theirs, value), (ours, wanted) in pairs
     )
     return {ours: value for (_, value), (ours, _) in pairs} if fits else state
-
-
-def _resampled(state: State, backbone: Backbone, size: Mapping[str, Any]) -> State:
-    """Resize Hiera's position embedding (1, L, C) to the grid of the size asked for: the one timm leaves as it is."""
-    name = next((key for key in ("pos_embed", "pos_embed_abs") if key in state), None)
-    if backbone.family != "hiera" or name is None or state[name].ndim != 3:
-        return state
-    model: Any = shapes_only(backbone.arch, classes=0, size=size)
-    native: Any = shapes_only(backbone.arch, classes=0)
-    # Equal counts are no equal grids: 24 x 24 positions are as many as 16 x 36.
-    same_grid = model.tokens_spatial_shape == native.tokens_spatial_shape
-    if same_grid and model.pos_embed.shape == state[name].shape:
-        return state
-    grid = list(model.tokens_spatial_shape)
-    return {**state, name: resample_abs_pos_embed(state[name], new_size=grid, num_prefix_tokens=0)}
 
 
 def _require_filled(

@@ -10,6 +10,7 @@ from timm.models import group_parameters
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bob.backbones.trial import tried
 from bob.errors import ConfigError
 
 Group = list[tuple[str, nn.Parameter]]
@@ -42,8 +43,8 @@ class BackboneModel(nn.Module):
         self.image_size = image_size
         self.canvas = canvas or (image_size, image_size)
         self.memory_format: torch.memory_format | None = None
-        self.width = self._measure_width()
         self.head: nn.Module = nn.Identity()
+        self.width = self._measure_width()
         if num_classes:
             self.head = nn.Linear(self.width, num_classes)
             nn.init.normal_(self.head.weight, std=HEAD_STD)
@@ -124,12 +125,8 @@ class BackboneModel(nn.Module):
             names.setdefault(child, min(len(names), MOST_GROUPS - 1))
         return self._gather({name: names[name.partition(".")[0]] for name, _ in self.arch_module.named_parameters()})
 
-    @torch.no_grad()
     def _measure_width(self) -> int:
-        training = self.arch_module.training
-        self.arch_module.eval()
-        shape = tuple(self.features(torch.zeros(1, 3, *self.canvas)).shape)
-        self.arch_module.train(training)
+        (shape,), _ = tried(self, self.canvas)
         if len(shape) != 2 or shape[0] != 1:
             raise ConfigError(
                 f"the backbone gives shape {shape} for one picture: expected (1, C), or a map (1, C, H, W) to average."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from bob.backbones.loader import build_module, headless, seeded
 from bob.backbones.model import BackboneModel, Group, Sides
 from bob.backbones.plugins import user_backbone
 from bob.backbones.resample import Resample
+from bob.backbones.shapes import shapes_only
 from bob.backbones.simple_pyramid import LevelNorms, SimplePyramid
 from bob.backbones.spec import Backbone
 from bob.backbones.taps import Taps, choose_taps, reductions_of
@@ -25,7 +25,6 @@ from bob.errors import ConfigError
 
 STRIDES = (4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)
-log = logging.getLogger(__name__)
 
 
 def build_pyramid(
@@ -191,13 +190,7 @@ def _dilated(
         dilate(module, [i for i, r in enumerate(reductions) if r > output_stride], output_stride=output_stride)
         return module, reductions
     module = build_module(backbone, path, sides, options={"output_stride": output_stride})
-    return module, _undilated(backbone.arch)
-
-
-def _undilated(arch: str) -> list[int]:
-    from bob.backbones.shapes import shapes_only
-
-    return reductions_of(shapes_only(arch, classes=0))
+    return module, reductions_of(shapes_only(backbone.arch, classes=0))
 
 
 def _body(backbone: Backbone, module: nn.Module, sides: Sides) -> BackboneModel:
