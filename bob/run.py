@@ -56,7 +56,10 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     row |= {"wall_s": wall_s, "device_hours": wall_s / 3600}
     row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
     _check_score(row)
-    ResultStore(context.results_dir).append(row, result.outcomes)
+    store = ResultStore(context.results_dir)
+    if result.contact_sheet is not None:
+        row["contact_sheet"] = store.keep_sheet(job.id, result.contact_sheet)
+    store.append(row, result.outcomes, result.replicates)
     # Only now: a job killed before its row is written goes on from its checkpoint.
     shutil.rmtree(context.work_dir / job.id, ignore_errors=True)
     return row

@@ -61,6 +61,34 @@ def test_a_finished_job_leaves_one_row_with_its_outcomes_and_no_checkpoint(job, 
     assert not (context.work_dir / job.id).exists()
 
 
+def test_replicates_and_the_contact_sheet_are_kept_beside_the_row(job, context, monkeypatch):
+    replicates = np.array([0.4, np.nan, 0.6])
+    result = replace(giving(0.5)(job, context), replicates=replicates, contact_sheet=b"a picture")
+    monkeypatch.setattr("bob.tasks.classification.linear", lambda job, context: result)
+    row = run.run_job(job, context)
+    store = ResultStore(context.results_dir)
+    assert row["contact_sheet"] == store.record(job.id)["contact_sheet"] == f"sheets/{job.id}.png"
+    assert (context.results_dir / row["contact_sheet"]).read_bytes() == b"a picture"
+    assert np.array_equal(store.outcomes(job.id).attrs["replicates"], replicates, equal_nan=True)
+
+
+def test_a_job_without_a_contact_sheet_names_none(job, context, monkeypatch):
+    monkeypatch.setattr("bob.tasks.classification.linear", giving(0.5))
+    assert "contact_sheet" not in run.run_job(job, context)
+    assert not (context.results_dir / "sheets").exists()
+
+
+def test_a_contact_sheet_that_cannot_be_written_leaves_no_row_and_keeps_the_checkpoint(job, context, monkeypatch):
+    result = replace(giving(0.5)(job, context), contact_sheet=b"a picture")
+    monkeypatch.setattr("bob.tasks.classification.linear", lambda job, context: result)
+    context.results_dir.mkdir(parents=True, exist_ok=True)
+    (context.results_dir / "sheets").write_text("a file where the folder should be")
+    with pytest.raises(StoreError, match="cannot be written"):
+        run.run_job(job, context)
+    assert ResultStore(context.results_dir).statuses() == {}
+    assert (context.work_dir / job.id / "checkpoint.pt").exists()
+
+
 def test_a_row_that_cannot_be_written_keeps_the_checkpoint(job, context, monkeypatch):
     def full(*_):
         raise StoreError("no space left")

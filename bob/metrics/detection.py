@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bob.data.annotations import Detections, Instances, Rle
+from bob.data.annotations import Detections, Instances
 from bob.errors import DataError, NumericalError
 from bob.metrics.detection_matching import average_precisions, matches_by_class
 from bob.metrics.resampling import RESAMPLES, resampled_counts
@@ -161,7 +161,7 @@ def _corner_and_size(side: Sequence[Instances] | Sequence[Detections]) -> np.nda
     return np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
 
 
-def _masks(side: Sequence[Instances] | Sequence[Detections]) -> list[Rle]:
+def _masks(side: Sequence[Instances] | Sequence[Detections]) -> list[Any]:
     return [mask for one in side for mask in one.masks or ()]
 
 

@@ -102,6 +102,15 @@ class Layout:
         """Return the path of an attempt's outcomes."""
         return self.root / "outcomes" / job_id[:2] / f"{job_id}.{attempt:03d}.parquet"
 
+    @property
+    def sheets(self) -> Path:
+        """Contact sheets."""
+        return self.root / "sheets"
+
+    def sheet(self, job_id: str) -> Path:
+        """Return the path of a job's contact sheet."""
+        return self.sheets / f"{checked_job_id(job_id)}.png"
+
     def names(self) -> Iterator[RecordName]:
         """Yield the name of every record, in no order; temporary files are none."""
         for folder in _entries(self.records):

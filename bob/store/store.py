@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bob.errors import StoreError
+from bob.files import write_bytes
 from bob.lease import Lease, holding
 from bob.store.layout import TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
 from bob.store.records import REASON_SUFFIX, DamagedError, claim_attempt, explained, read_all, set_aside, write_record
@@ -38,27 +39,46 @@ class ResultStore:
     def __init__(self, results_dir: Path | str) -> None:
         self.layout = Layout(Path(results_dir))
 
-    def append(self, row: Mapping[str, Any], outcomes: Mapping[str, np.ndarray] | None = None) -> None:
+    def append(
+        self,
+        row: Mapping[str, Any],
+        outcomes: Mapping[str, np.ndarray] | None = None,
+        replicates: np.ndarray | None = None,
+    ) -> None:
         """Keep one attempt, durably: when this returns, no crash loses it.
 
         Args:
             row: Values by column name (``bob.row.COLUMNS``; others are a plug-in's). ``job_id`` and ``status`` are
                 needed; ``attempt`` and ``schema_version`` are set here.
             outcomes: Columns of equal length, an entry per test sample; written before the record is.
+            replicates: (resamples,) the score on resampled test sets, kept with the outcomes; needs them.
 
         Raises:
             StoreError: A value does not fit, or the folder cannot be written.
         """
         job_id = checked_job_id(row.get("job_id", ""))
         values = clean_row(row)
+        if replicates is not None and outcomes is None:
+            raise StoreError(f"the replicates of job {job_id} have no outcomes to stand beside.")
         with explained(self.layout.root):
             attempt = claim_attempt(self.layout, job_id)
             if outcomes is not None:
                 from bob.store.outcomes import write_outcomes
 
-                write_outcomes(self.layout.outcomes(job_id, attempt), outcomes)
+                write_outcomes(self.layout.outcomes(job_id, attempt), outcomes, replicates)
             name = RecordName(job_id, attempt, values["status"])
             write_record(self.layout, name, {**values, "attempt": attempt})
+
+    def keep_sheet(self, job_id: str, png: bytes) -> str:
+        """Keep a job's contact sheet, durably; call it before ``append``. Return its path relative to the folder.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        path = self.layout.sheet(job_id)
+        with explained(self.layout.root):
+            write_bytes(path, png)
+        return path.relative_to(self.layout.root).as_posix()
 
     def statuses(self) -> dict[str, str]:
         """Return the status of every job by id, from file names alone."""
@@ -87,8 +107,11 @@ class ResultStore:
             f"{self.layout.root} has no record of job {job_id!r}.", hint="'bob status' shows the jobs there are."
         )
 
-    def outcomes(self, job_id: str) -> pd.DataFrame | None:
-        """Return the outcome of every test sample of a job's row; None if it left none."""
+    def outcomes(self, job_id: str, columns: Collection[str] | None = None) -> pd.DataFrame | None:
+        """Return the outcome of every test sample of a job's row, or the columns named; None if it left none.
+
+        ``attrs["replicates"]``: float64, the score on resampled test sets, where the job left them.
+        """
         from bob.store.outcomes import read_outcomes
 
         names = self.layout.names_of(job_id)
@@ -96,7 +119,7 @@ class ResultStore:
             return None
         path = self.layout.outcomes(job_id, max(names, key=lambda name: name.rank).attempt)
         try:
-            return read_outcomes(path)
+            return read_outcomes(path, columns)
         except FileNotFoundError:
             return None
         except DamagedError as error:

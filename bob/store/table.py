@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import zlib
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,15 +79,21 @@ def _pandas_metadata(table: pa.Table) -> dict[str, Any]:
     return {"index_columns": [], "column_indexes": [], "columns": columns, "pandas_version": "2.2.0"}
 
 
-def read_arrow(path: Path) -> pa.Table:
+def read_arrow(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     """Read a table from one opening of the file, so that a replace meanwhile does not matter.
+
+    Args:
+        path: The file.
+        columns: Read these alone, where they are there; None reads all.
 
     Raises:
         FileNotFoundError: There is none.
         DamagedError: It is not a readable Parquet file.
     """
     try:
-        return pq.ParquetFile(pa.BufferReader(path.read_bytes())).read()
+        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        present = file.schema_arrow.names
+        return file.read(columns=None if columns is None else [name for name in present if name in columns])
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
