@@ -121,7 +121,8 @@ class SegmentationWork(DenseWork):
             pictures, overlap = self.pictures[split], float(self.params["overlap"])
             for index in range(len(pictures)):
                 image = pictures.load(index)
-                yield index, slide(forward, image, self.setup.job.input, canvas=self.canvas, overlap=overlap)
+                logits = slide(forward, image, self.setup.job.input, canvas=self.canvas, overlap=overlap)
+                yield index, labels_at(torch.from_numpy(logits), (image.height, image.width))
             return
         for images, indices, placements in self.batches[split].evaluation():
             for index, logits, placement in zip(indices.tolist(), forward(images), placements, strict=True):
