@@ -12,7 +12,7 @@ from bob.tasks.spec import TASKS
 
 SCENES = "scenes:train=12,val=4,test=6"
 LIGHT = {
-    "detection": {"head": "fcos", "levels": (8, 16, 32), "channels": 32, "convs": 1},
+    "detection": {"head": "fcos", "levels": (8, 16, 32), "channels": 64, "convs": 1},
     "instance_segmentation": {
         "levels": (8, 16, 32),
         "channels": 32,
