@@ -42,9 +42,11 @@ class PictureOpener:
     said_by: str
 
     def __call__(self, index: int) -> Image.Image:
-        """Return picture ``index``; ValueError if its size is not the one stated."""
-        image = Image.open(self.root / self.paths[index])
+        """Return picture ``index``; ValueError if its size is not the one stated; a negative one says that nothing is known of it."""
         height, width = (int(side) for side in self.sizes[index])
+        if height < 0:
+            raise FileNotFoundError("there are no annotations for it")
+        image = Image.open(self.root / self.paths[index])
         return oriented(image, (height, width), said_by=self.said_by)
 
 

@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from bob.data.annotations import IGNORE
 from bob.data.decode import BROKEN_PICTURE
-from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
+from bob.data.fingerprint import inside
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
-from bob.data.masks import MAX_CLASSES, MaskPairs, label_table, mask_samples, read_indices
-from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same, split_sizes
-from bob.data.readers.imagefolder import is_picture
+from bob.data.masks import MAX_CLASSES, label_table, read_indices
+from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
+from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
 from bob.data.spec import DatasetSpec
-from bob.data.splits import SPLIT_VERSION, Listing
 from bob.errors import DataError, DataMissingError
-from bob.files import digest
 
 CLASSES_FILE = "classes.txt"
 IGNORE_LINE = "ignore"
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """One stored split: pictures and masks of the same name, "" for what is missing, and all their files."""
-
-    pictures: tuple[str, ...]
-    masks: tuple[str, ...]
-    files: tuple[FileEntry, ...]
-
-    def listing(self) -> Listing:
-        """Return sample ids and labels, which are all 0."""
-        ids = tuple(picture or mask for picture, mask in zip(self.pictures, self.masks, strict=True))
-        return ids, np.zeros(len(ids), dtype=np.int64)
 
 
 class MasksReader:
@@ -49,14 +32,13 @@ class MasksReader:
         stored = _scan(root)
         fingerprint = _fingerprint(root, stored, cache_dir)
         classes, _ = _labels(root, stored, fingerprint, cache_dir)
-        listing = {name: part.listing() for name, part in stored.items()}
         return DatasetSpec(
             name=root.name,
             kind="masks",
             root=str(root),
             fingerprint=fingerprint,
             classes=classes,
-            sizes=split_sizes(listing),
+            sizes=pair_sizes(stored),
             annotations=("semantic",),
         )
 
@@ -73,43 +55,10 @@ class MasksReader:
         stored = _scan(root)
         require_same(spec, _fingerprint(root, stored, cache_dir))
         classes, table = _labels(root, stored, spec.fingerprint, cache_dir)
-        return {
-            name: mask_samples(
-                MaskPairs(root=root, pictures=part.pictures, masks=part.masks, table=table, classes=len(classes)),
-                classes=classes,
-                fingerprint=spec.fingerprint,
-                stored=name,
-                cache_dir=cache_dir,
-            )
-            for name, part in stored.items()
-        }
+        return open_pairs(root, stored, classes, table, fingerprint=spec.fingerprint, cache_dir=cache_dir)
 
 
 READER = MasksReader()
-
-
-def pair_files(root: Path, pictures: Path, masks: Path) -> Pairing:
-    """Pair the pictures below one folder with the masks below another: the same path but for the suffix."""
-    inside(root, pictures)
-    inside(root, masks)
-    found = {_stem(root, pictures, entry): entry for entry in list_files(root, pictures) if is_picture(entry.path)}
-    partners = {_stem(root, masks, entry): entry for entry in list_files(root, masks) if is_picture(entry.path)}
-    if not found.keys() & partners.keys():
-        raise DataError(
-            f"{pictures} and {masks}: no picture has a mask of the same name.",
-            hint=f"'{pictures.name}/a/0001.jpg' goes with '{masks.name}/a/0001.png'.",
-        )
-    stems = sorted(found.keys() | partners.keys())
-    return Pairing(
-        pictures=tuple(found[stem].path if stem in found else "" for stem in stems),
-        masks=tuple(partners[stem].path if stem in partners else "" for stem in stems),
-        files=tuple(sorted([*found.values(), *partners.values()])),
-    )
-
-
-def _stem(root: Path, folder: Path, entry: FileEntry) -> str:
-    relative = PurePosixPath(entry.path).relative_to(folder.relative_to(root).as_posix())
-    return relative.with_suffix("").as_posix()
 
 
 def _scan(root: Path) -> dict[str, Pairing]:
@@ -128,10 +77,7 @@ def _scan(root: Path) -> dict[str, Pairing]:
 
 
 def _fingerprint(root: Path, stored: Mapping[str, Pairing], cache_dir: Path) -> str:
-    files = [entry for part in stored.values() for entry in part.files]
-    masks = {path for part in stored.values() for path in part.masks}
-    content = fingerprint_files(root, files, cache_dir=cache_dir, whole=masks.__contains__)
-    return digest(["masks", SPLIT_VERSION, sorted(stored), content, _class_lines(root)], length=64)
+    return fingerprint_pairs("masks", root, stored, cache_dir=cache_dir, more=_class_lines(root))
 
 
 def _class_lines(root: Path) -> list[str] | None:

@@ -1,0 +1,121 @@
+"""Which mask belongs to which picture, and what a data set of such pairs is. Nothing is opened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
+from bob.data.masks import MaskPairs, mask_samples
+from bob.data.readers.base import DenseSamples, split_sizes
+from bob.data.readers.imagefolder import is_picture
+from bob.data.splits import SPLIT_VERSION, Listing
+from bob.errors import DataError
+from bob.files import digest
+
+Key = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """One stored split: pictures and masks that belong together, "" for what is missing, and all their files."""
+
+    pictures: tuple[str, ...]
+    masks: tuple[str, ...]
+    files: tuple[FileEntry, ...]
+
+    def listing(self) -> Listing:
+        """Return sample ids and labels, which are all 0."""
+        ids = tuple(picture or mask for picture, mask in zip(self.pictures, self.masks, strict=True))
+        return ids, np.zeros(len(ids), dtype=np.int64)
+
+
+def same_name(path: str) -> str | None:
+    """Return a path without its suffix: a picture and its mask have it in common."""
+    return PurePosixPath(path).with_suffix("").as_posix()
+
+
+def pair_files(
+    root: Path, pictures: Path, masks: Path, *, picture_key: Key = same_name, mask_key: Key = same_name
+) -> Pairing:
+    """Pair the pictures below one folder with the masks below another.
+
+    Args:
+        root: The data set's folder.
+        pictures: The folder of pictures.
+        masks: The folder of masks.
+        picture_key: Returns what a picture's path below its folder has in common with its mask's; None: no picture.
+        mask_key: The same for masks.
+
+    Raises:
+        DataError: There is not one pair, two files have the same key, or a link leads out of the root.
+    """
+    found, partners = _keyed(root, pictures, picture_key), _keyed(root, masks, mask_key)
+    if not found.keys() & partners.keys():
+        raise DataError(
+            f"{pictures} and {masks}: no picture has a mask of the same name.",
+            hint=f"Look at the names: ls '{pictures}' '{masks}'",
+        )
+    keys = sorted(found.keys() | partners.keys())
+    return Pairing(
+        pictures=tuple(found[key].path if key in found else "" for key in keys),
+        masks=tuple(partners[key].path if key in partners else "" for key in keys),
+        files=tuple(sorted([*found.values(), *partners.values()])),
+    )
+
+
+def pair_sizes(stored: Mapping[str, Pairing]) -> tuple[tuple[str, int], ...]:
+    """Return the spec's ``sizes``."""
+    return split_sizes({name: part.listing() for name, part in stored.items()})
+
+
+def fingerprint_pairs(
+    kind: str, root: Path, stored: Mapping[str, Pairing], *, cache_dir: Path, more: Sequence[str] | None = None
+) -> str:
+    """Return the fingerprint: masks count in every byte. ``more`` is what else changes the labels."""
+    files = [entry for part in stored.values() for entry in part.files]
+    masks = {path for part in stored.values() for path in part.masks}
+    content = fingerprint_files(root, files, cache_dir=cache_dir, whole=masks.__contains__)
+    return digest([kind, SPLIT_VERSION, sorted(stored), content, json.dumps(more)], length=64)
+
+
+def open_pairs(
+    root: Path,
+    stored: Mapping[str, Pairing],
+    classes: tuple[str, ...],
+    table: np.ndarray,
+    *,
+    fingerprint: str,
+    cache_dir: Path,
+) -> dict[str, DenseSamples]:
+    """Return the stored splits; ``table`` maps stored labels to classes. DataError for a mask of another size."""
+    return {
+        name: mask_samples(
+            MaskPairs(root=root, pictures=part.pictures, masks=part.masks, table=table, classes=len(classes)),
+            classes=classes,
+            fingerprint=fingerprint,
+            stored=name,
+            cache_dir=cache_dir,
+        )
+        for name, part in stored.items()
+    }
+
+
+def _keyed(root: Path, folder: Path, key: Key) -> dict[str, FileEntry]:
+    inside(root, folder)
+    prefix = f"{folder.relative_to(root).as_posix()}/"
+    found: dict[str, FileEntry] = {}
+    for entry in list_files(root, folder):
+        name = key(entry.path.removeprefix(prefix)) if is_picture(entry.path) else None
+        if name in found:
+            raise DataError(
+                f"{found[name].path} and {entry.path} in {root} have the same name but for the suffix.",
+                hint="Nobody can tell whose the mask is: rename or remove one.",
+            )
+        if name is not None:
+            found[name] = entry
+    return found
