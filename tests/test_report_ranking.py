@@ -27,6 +27,14 @@ def _coins(shares: list[float], samples: int, seed: int = 0) -> np.ndarray:
     return (draws < np.array(shares)[:, None]).astype(float)
 
 
+def _p_values(outcomes: np.ndarray, *, resamples: int = 5000) -> np.ndarray:
+    return bootstrap_p_values(outcomes.mean(axis=1), resampled_means(outcomes, resamples=resamples), 0)
+
+
+def _compare(outcomes: np.ndarray, *, exact: bool) -> np.ndarray:
+    return compare_to_best(outcomes.mean(axis=1), resampled_means(outcomes), outcomes=outcomes if exact else None)
+
+
 def test_z_scores_of_the_design_page() -> None:
     scores = np.array([0.860, 0.866, 0.871])
     assert z_scores(scores, np.array([True] * 3)) == pytest.approx([-1.26, 0.07, 1.19], abs=0.005)
@@ -81,28 +89,28 @@ def test_paired_bootstrap_agrees_with_the_paired_t_test_on_many_samples() -> Non
     base = generator.random(800)
     for shift in (0.0, 0.012, 0.03):
         other = base - shift + generator.normal(0, 0.15, 800)
-        p = bootstrap_p_values(np.stack([base, other]), 0, resamples=8000)[1]
+        p = _p_values(np.stack([base, other]), resamples=8000)[1]
         assert p == pytest.approx(stats.ttest_rel(base, other).pvalue, abs=0.02)
 
 
 def test_p_values_of_equal_backbones_are_uniform_and_of_unequal_ones_small() -> None:
-    found = [bootstrap_p_values(_coins([0.7, 0.7], 300, seed), 0, resamples=500)[1] for seed in range(200)]
+    found = [_p_values(_coins([0.7, 0.7], 300, seed), resamples=500)[1] for seed in range(200)]
     assert 0.01 <= np.mean(np.array(found) < 0.05) <= 0.10
-    assert bootstrap_p_values(_coins([0.9, 0.6], 300), 0, resamples=500)[1] == pytest.approx(1 / 501)
+    assert _p_values(_coins([0.9, 0.6], 300), resamples=500)[1] == pytest.approx(1 / 501)
 
 
 def test_same_outcomes_are_never_different() -> None:
     outcomes = np.tile(_coins([0.7], 50), (3, 1))
-    assert compare_to_best(outcomes, single_seed=True).tolist() == [1.0, 1.0, 1.0]
-    assert compare_to_best(outcomes, single_seed=False).tolist() == [1.0, 1.0, 1.0]
+    assert _compare(outcomes, exact=True).tolist() == [1.0, 1.0, 1.0]
+    assert _compare(outcomes, exact=False).tolist() == [1.0, 1.0, 1.0]
 
 
 def test_binary_single_runs_take_mcnemar_and_averaged_ones_the_bootstrap() -> None:
     outcomes = _coins([0.9, 0.8, 0.6], 200)
     exact = holm(np.array([mcnemar_exact(outcomes[row], outcomes[0]) for row in (1, 2)]))
-    assert compare_to_best(outcomes, single_seed=True) == pytest.approx([1.0, *exact])
-    drawn = holm(bootstrap_p_values(outcomes, 0)[1:])
-    assert compare_to_best(outcomes, single_seed=False) == pytest.approx([1.0, *drawn])
+    assert _compare(outcomes, exact=True) == pytest.approx([1.0, *exact])
+    drawn = holm(_p_values(outcomes)[1:])
+    assert _compare(outcomes, exact=False) == pytest.approx([1.0, *drawn])
 
 
 def test_pairing_tells_apart_what_overlapping_intervals_do_not() -> None:
@@ -111,7 +119,7 @@ def test_pairing_tells_apart_what_overlapping_intervals_do_not() -> None:
     better[160:170] = 1.0  # right wherever the other is, and on ten samples more
     low, high = score_intervals(resampled_means(np.stack([better, worse]))).T
     assert low[0] < high[1]
-    assert compare_to_best(np.stack([better, worse]), single_seed=True)[1] < 0.01
+    assert _compare(np.stack([better, worse]), exact=True)[1] < 0.01
 
 
 def test_score_interval_is_the_bootstrap_of_scipy() -> None:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from bob.report.model import COSTS, Board, Entry
+from bob.report.model import COSTS, FURTHER, Board, Entry
 from bob.report.paired import Paired, Run, pair
 from bob.report.ranking import (
     ALPHA,
-    compare_to_best,
     pareto_front,
     rank_intervals,
     ranks,
-    resampled_means,
     score_intervals,
 )
 from bob.report.select import Group, Row
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Outcomes = Callable[[str], "pd.DataFrame | None"]
-MIN_PAIRED_SAMPLES = 2
 
 
 def make_board(group: Group, outcomes: Outcomes) -> Board:
@@ -46,8 +41,7 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
     entries = sorted(entries, key=lambda entry: (entry.is_control, -entry.score, entry.backbone))
     runs = {name: [Run(row["score"], outcomes(row["job_id"])) for row in rows] for name, rows in by_backbone.items()}
     paired = pair(runs)
-    single_seed = all(len(rows) == 1 for rows in by_backbone.values())
-    entries, test = _compared(_ranked(entries), paired, single_seed)
+    entries, test = _compared(_ranked(entries), paired)
     first = group.rows[0]
     return Board(
         task=group.key[0],
@@ -60,14 +54,14 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
         notes=group.notes + _pairing_notes(paired),
         test=test,
         smoke=any(row.get("smoke") is True for row in group.rows),
-        outcomes=_matrix(entries, paired),
-        single_seed=single_seed,
+        paired=paired,
     )
 
 
 def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
     scores = [float(row["score"]) for row in rows]
     costs = {name: _mean(rows, name) for name in COSTS}
+    metrics = {name: _mean(rows, name) for name in FURTHER.get(str(rows[0].get("metric")), {})}
     size = rows[0].get("image_size")
     return Entry(
         backbone=backbone,
@@ -78,8 +72,10 @@ def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
         high=_mean(rows, "score_high"),
         seed_std=statistics.stdev(scores) if len(scores) > 1 else None,
         costs={name: value for name, value in costs.items() if value is not None},
+        metrics={name: value for name, value in metrics.items() if value is not None},
         image_size=None if size is None else int(size),
         flags=_flags(rows, seeds_asked),
+        sheet=next((row["job_id"] for row in rows if row.get("contact_sheet")), None),
     )
 
 
@@ -113,59 +109,39 @@ def _ranked(entries: Sequence[Entry]) -> list[Entry]:
     return marked + [entry for entry in entries if entry.is_control]
 
 
-def _compared(entries: list[Entry], paired: Paired, single_seed: bool) -> tuple[list[Entry], str]:
-    """Add intervals, rank intervals and ties from the paired outcomes."""
+def _compared(entries: list[Entry], paired: Paired) -> tuple[list[Entry], str]:
+    """Add intervals, rank intervals and ties from the paired scores."""
     if paired.reason is not None:
         return entries, f"No paired test: {paired.reason}"
-    names = [entry.backbone for entry in entries if entry.backbone in paired.matrix]
-    matrix = np.stack([paired.matrix[name] for name in names])
-    if matrix.shape[1] < MIN_PAIRED_SAMPLES:
-        return entries, f"No paired test: {matrix.shape[1]} test sample is too few"
-    means = resampled_means(matrix)
+    names = [entry.backbone for entry in entries if entry.backbone in paired.replicates]
     found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    if not single_seed:
-        for name, (low, high) in zip(names, score_intervals(means), strict=True):
+    if not paired.single_seed:
+        for name, (low, high) in zip(names, score_intervals(paired.stacked(names)), strict=True):
             found[name] |= {"low": float(low), "high": float(high)}
-    test = _add_ties(found, entries, matrix, means, single_seed)
+    test = _add_ties(found, entries, paired)
     return [dataclasses.replace(entry, **found.get(entry.backbone, {})) for entry in entries], test
 
 
-def _add_ties(
-    found: dict[str, dict[str, Any]],
-    entries: Sequence[Entry],
-    matrix: NDArray[np.float64],
-    means: NDArray[np.float64],
-    single_seed: bool,
-) -> str:
-    names = list(found)
+def _add_ties(found: dict[str, dict[str, Any]], entries: Sequence[Entry], paired: Paired) -> str:
     candidates = [entry.backbone for entry in entries if entry.rank is not None]
-    rows = [names.index(name) for name in candidates if name in found]
-    if len(rows) < 2:
+    names = [name for name in candidates if name in found]
+    if len(names) < 2:
         return "No paired test: fewer than two candidates have the outcomes of the same test samples"
     if candidates[0] not in found:
         return f"No paired test: the best, {candidates[0]}, has no outcomes on the samples of the others"
-    p_values = compare_to_best(matrix[rows], best=0, single_seed=single_seed)
-    for row, p_value in zip(rows, p_values, strict=True):
-        found[names[row]] |= {"p_value": float(p_value), "tied": bool(p_value >= ALPHA)}
-    if len(rows) == len(candidates):
-        for row, (low, high) in zip(rows, rank_intervals(means[:, rows]), strict=True):
-            found[names[row]] |= {"rank_low": int(low), "rank_high": int(high)}
-    is_binary = bool(np.all((matrix[rows] == 0) | (matrix[rows] == 1)))
-    kind = "exact McNemar test" if single_seed and is_binary else "paired bootstrap"
-    return f"{kind} against the best on the same {matrix.shape[1]} test samples, Holm-corrected, at {ALPHA:g}"
+    for name, p_value in zip(names, paired.p_values(names, candidates[0]), strict=True):
+        found[name] |= {"p_value": float(p_value), "tied": bool(p_value >= ALPHA)}
+    if len(names) == len(candidates):
+        for name, (low, high) in zip(names, rank_intervals(paired.stacked(names)), strict=True):
+            found[name] |= {"rank_low": int(low), "rank_high": int(high)}
+    kind = "exact McNemar test" if paired.is_exact(names) else "paired bootstrap"
+    return f"{kind} against the best on the same {paired.samples} test samples, Holm-corrected, at {ALPHA:g}"
 
 
 def _pairing_notes(paired: Paired) -> tuple[str, ...]:
     if paired.reason is not None:
         return ()
     return tuple(f"{name} is outside the paired test: {why}" for name, why in sorted(paired.missing.items()))
-
-
-def _matrix(entries: Sequence[Entry], paired: Paired) -> NDArray[np.float64] | None:
-    if not paired.matrix:
-        return None
-    absent = np.full_like(next(iter(paired.matrix.values())), math.nan)
-    return np.stack([paired.matrix.get(entry.backbone, absent) for entry in entries])
 
 
 LEFT_OUT = "unreadable pictures left out"
@@ -177,7 +153,7 @@ def circumstances(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "budget": "budget",
         "protocol_params": "parameters",
         "resolution": "resolution",
-        "image_size": "input, px",
+        "input": "input, px",
         "precision": "precision",
         "device": "device",
         "threads": "threads",
@@ -194,10 +170,17 @@ def circumstances(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         "timm_version": "timm",
     }
     found = {}
+    told = [{**row, "input": _input_size(row)} for row in rows]
     for name, label in names.items():
         values = sorted(
-            {row[name] for row in rows if row.get(name) is not None}, key=lambda value: (str(type(value)), value)
+            {row[name] for row in told if row.get(name) is not None}, key=lambda value: (str(type(value)), value)
         )
         if values:
             found[label] = " | ".join(map(str, values))
     return found
+
+
+def _input_size(row: Mapping[str, Any]) -> int | str | None:
+    """Return the side of a square input in pixels, height x width of any other, None where it is not known."""
+    height, width = row.get("input_height"), row.get("input_width")
+    return row.get("image_size") if height is None or width is None else f"{int(height)} x {int(width)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import logging
 import re
 from collections.abc import Mapping, Sequence
@@ -16,15 +17,17 @@ from rich.markup import escape
 from bob.files import write_bytes, write_text
 from bob.report.boards import LEFT_OUT, make_board
 from bob.report.coverage import measure_coverage
-from bob.report.html import Plot, Section, render_page
+from bob.report.html import Figure, Plot, Section, render_page
 from bob.report.model import Board, Coverage, OverallEntry
 from bob.report.overall import add_z_scores, overall
 from bob.report.plots import interval_plot, latency_plot
 from bob.report.recommend import recommend
 from bob.report.select import Row, choose_rows, group_rows
+from bob.report.sheets import contact_sheets
 from bob.report.tables import Table, cost_table, coverage_table, overall_table, score_table
 from bob.report.text import markdown_page, ranking_csv, rich_table, shown_cells
 from bob.store import ResultStore
+from bob.store.layout import Layout
 from bob.version import __version__
 
 if TYPE_CHECKING:
@@ -142,7 +145,9 @@ def build_report(
     """
     store = ResultStore(results_dir)
     rows = choose_rows(_as_rows(store.load()), suite=suite, expected=expected)
-    boards = [make_board(group, store.outcomes) for group in group_rows(rows, mix=mix)]
+    # Only these columns: the detections of a large test set are of no use here.
+    outcomes = functools.partial(store.outcomes, columns=("sample_id", "outcome"))
+    boards = [make_board(group, outcomes) for group in group_rows(rows, mix=mix)]
     boards = add_z_scores(boards, reference)
     means = overall(boards) if len(boards) > 1 else []
     coverage = measure_coverage(rows, expected, store.damaged())
@@ -158,7 +163,7 @@ def build_report(
         tables=_tables(boards, means, coverage),
     )
     if out_dir is not None:
-        _write(report, out_dir)
+        _write(report, out_dir, store.layout)
     return report
 
 
@@ -213,11 +218,11 @@ def _tables(boards: Sequence[Board], means: Sequence[OverallEntry], coverage: Co
     return tuple(table for table in tables if table is not None)
 
 
-def _write(report: Report, out_dir: Path) -> None:
+def _write(report: Report, out_dir: Path, layout: Layout) -> None:
     from bob.store.records import explained
 
     with explained(out_dir):
-        sections = [_section(report, index, out_dir) for index in range(len(report.boards))]
+        sections = [_section(report, index, out_dir, layout) for index in range(len(report.boards))]
         page = render_page(
             title=report.title,
             meta=report.meta,
@@ -243,7 +248,7 @@ def _keep(report: Report, path: Path, content: str | bytes) -> None:
     report.files[path.name] = path
 
 
-def _section(report: Report, index: int, out_dir: Path) -> Section:
+def _section(report: Report, index: int, out_dir: Path, layout: Layout) -> Section:
     board = report.boards[index]
     plots = [Plot(f"{board.metric} of each backbone with its interval, {board.name}", interval_plot(board))]
     scatter = latency_plot(board)
@@ -252,11 +257,18 @@ def _section(report: Report, index: int, out_dir: Path) -> Section:
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", board.name).strip("-")[:80]
     for kind, plot in zip(("scores", "latency"), plots, strict=False):
         _keep(report, out_dir / f"{index + 1:02d}-{stem}-{kind}.png", plot.png)
+    sheets = contact_sheets(board, layout)
     return Section(
         name=board.name,
         answer=report.answers[index],
         scores=score_table(board),
         costs=cost_table(board),
         plots=plots,
+        sheets=[_figure(board, sheet.backbone, sheet.png) for sheet in sheets if sheet.png is not None],
+        sheet_notes=[f"The contact sheet of {s.backbone} is left out: {s.fault}." for s in sheets if s.png is None],
         circumstances=board.circumstances,
     )
+
+
+def _figure(board: Board, backbone: str, png: bytes) -> Figure:
+    return Figure(Plot(f"Test pictures with truth and prediction: {backbone}, {board.name}", png), backbone)

@@ -18,7 +18,8 @@ HOW_TO_READ = (
     "backbone's rank when all are scored on the same resampled test set. Tie: on the same test samples the score does "
     "not differ significantly from the best one's. z: (score - mean) / standard deviation of the suite's reference "
     "set, the same backbones on every board; it depends on who is in that set. Controls are baselines: they have no "
-    "rank and enter no mean."
+    "rank and enter no mean. A score that is no mean over test pictures (AP, mIoU) is computed anew on each resampled "
+    "test set, the same sets for every backbone."
 )
 
 
@@ -35,6 +36,14 @@ class Plot:
         return base64.b64encode(self.png).decode()
 
 
+@dataclass(frozen=True)
+class Figure:
+    """A picture with a line below it."""
+
+    plot: Plot
+    caption: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """What the page says about one board."""
@@ -44,6 +53,8 @@ class Section:
     scores: Table
     costs: Table | None
     plots: Sequence[Plot]
+    sheets: Sequence[Figure]
+    sheet_notes: Sequence[str]
     circumstances: Mapping[str, str]
 
 

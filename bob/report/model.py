@@ -5,10 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bob.hardware import BUSY_SHARE
+from bob.report.paired import Paired
 
 LATENCY = "latency_ms_b1_p50"
 COSTS = (
@@ -29,6 +27,12 @@ COSTS = (
     "wall_s",
     "device_hours",
 )
+# Beside the primary metric: what its field's papers give next to it, with the head of its column.
+FURTHER = {
+    "box_ap": {"box_ap50": "AP50", "box_ap75": "AP75"},
+    "mask_ap": {"mask_ap50": "AP50", "box_ap": "box AP"},
+    "miou": {"pixel_accuracy": "pixel acc.", "mean_accuracy": "mean acc."},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +55,10 @@ class Entry:
         z: z-score; None where there is none.
         pareto: Whether no candidate scores as high at less latency; False if its own was measured on a busy host.
         costs: Cost columns by name, mean over seeds; absent where not measured.
+        metrics: Further metrics by column name, mean over seeds; absent where a row has none.
         image_size: Side of the input in pixels.
         flags: What qualifies the number, in words.
+        sheet: The job whose contact sheet shows what it predicts; None if none left one.
     """
 
     backbone: str
@@ -70,8 +76,10 @@ class Entry:
     z: float | None = None
     pareto: bool = False
     costs: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
     image_size: int | None = None
     flags: tuple[str, ...] = ()
+    sheet: str | None = None
 
     @property
     def is_busy(self) -> bool:
@@ -100,9 +108,7 @@ class Board:
         z_reason: Why there is no z-score; None if there is one.
         test: The paired test in words, or why there is none.
         smoke: Whether its data only prove that the software runs.
-        outcomes: (entries, samples), averaged over seeds, in the order of ``entries``; rows of NaN for entries that
-            have none; None without a paired test.
-        single_seed: Whether every entry is one run.
+        paired: The entries on the same resampled test sets, for further tests between them.
     """
 
     task: str
@@ -116,8 +122,7 @@ class Board:
     z_reason: str | None = None
     test: str = ""
     smoke: bool = False
-    outcomes: NDArray[np.float64] | None = None
-    single_seed: bool = True
+    paired: Paired = field(default_factory=Paired)
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Ranks, z-scores, intervals and paired tests: arrays in, numbers out.
 
-Outcome matrices are (backbones, test samples): one row per backbone, its columns the same samples in the same order,
-so that every comparison is paired. A row's mean is the backbone's score.
+Replicates are (resamples, backbones): the score of every backbone on the same resampled test sets, so that every
+comparison is paired. Where scores are means over test samples, ``resampled_means`` makes them from the outcomes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def mcnemar_exact(first: Floats, second: Floats) -> float:
         ValueError: The outcomes differ in shape or are not all 0 or 1.
     """
     first, second = np.asarray(first), np.asarray(second)
-    if first.shape != second.shape or not (_is_binary(first) and _is_binary(second)):
+    if first.shape != second.shape or not (is_binary(first) and is_binary(second)):
         raise ValueError("McNemar's test needs two arrays of 0/1 outcomes of the same samples")
     only_first = int(np.sum((first == 1) & (second == 0)))
     only_second = int(np.sum((first == 0) & (second == 1)))
@@ -71,18 +71,21 @@ def _resampled_counts(samples: int, seed: int, resamples: int) -> Iterator[Float
         yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples) / samples
 
 
-def bootstrap_p_values(outcomes: Floats, best: int, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
+def bootstrap_p_values(scores: Floats, replicates: Floats, best: int) -> Floats:
     """Return for each backbone the two-sided p-value of "it scores as the best one does", by a paired bootstrap.
 
-    The differences per sample are resampled around their mean, which is what the null hypothesis says
-    (Efron and Tibshirani 1993, ch. 16); the observed sample counts as one resample, so no p-value is zero.
+    The differences on resampled test sets are taken around the observed difference, which is what the null hypothesis
+    says (Efron and Tibshirani 1993, ch. 16); the observed one counts as one resample, so no p-value is zero.
+
+    Args:
+        scores: (backbones,).
+        replicates: (resamples, backbones).
+        best: Index of the best.
     """
-    matrix = np.asarray(outcomes, dtype=float)
-    differences = matrix - matrix[best]
-    observed = differences.mean(axis=1)
-    moved = resampled_means(differences, seed=seed, resamples=resamples) - observed
+    observed = scores - scores[best]
+    moved = replicates - replicates[:, [best]] - observed
     extreme = np.abs(moved) >= np.abs(observed) - 1e-12
-    return (extreme.sum(axis=0) + 1) / (resamples + 1)
+    return (extreme.sum(axis=0) + 1) / (len(replicates) + 1)
 
 
 def holm(p_values: Floats) -> Floats:
@@ -95,43 +98,44 @@ def holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def compare_to_best(outcomes: Floats, *, best: int | None = None, single_seed: bool, seed: int = 0) -> Floats:
+def compare_to_best(
+    scores: Floats, replicates: Floats, *, best: int | None = None, outcomes: Floats | None = None
+) -> Floats:
     """Return Holm-adjusted p-values of each backbone against the best one (1 for the best itself).
 
     Args:
-        outcomes: (backbones, samples), averaged over seeds.
-        best: Row of the best; by default the one of the highest mean.
-        single_seed: Whether each row is one run; 0/1 outcomes of single runs take McNemar's exact test, all else
-            the paired bootstrap.
-        seed: Of the bootstrap.
+        scores: (backbones,).
+        replicates: (resamples, backbones).
+        best: Index of the best; by default the one of the highest score.
+        outcomes: (backbones, samples) 0/1 outcomes of single runs, which take McNemar's exact test; None where there
+            are none: that takes the paired bootstrap.
     """
-    matrix = np.asarray(outcomes, dtype=float)
-    best = int(np.argmax(matrix.mean(axis=1))) if best is None else best
-    others = [row for row in range(len(matrix)) if row != best]
-    adjusted = np.ones(len(matrix))
+    best = int(np.argmax(scores)) if best is None else best
+    others = [row for row in range(len(scores)) if row != best]
+    adjusted = np.ones(len(scores))
     if not others:
         return adjusted
-    if single_seed and _is_binary(matrix):
-        raw = np.array([mcnemar_exact(matrix[row], matrix[best]) for row in others])
+    if outcomes is not None:
+        raw = np.array([mcnemar_exact(outcomes[row], outcomes[best]) for row in others])
     else:
-        raw = bootstrap_p_values(matrix, best, seed=seed)[others]
+        raw = bootstrap_p_values(scores, replicates, best)[others]
     adjusted[others] = holm(raw)
     return adjusted
 
 
-def rank_intervals(means: Floats, *, level: float = 0.95) -> NDArray[np.int64]:
-    """Return (backbones, 2): the central interval of each backbone's rank over the resampled means."""
-    drawn = stats.rankdata(-means, method="min", axis=1)
+def rank_intervals(replicates: Floats, *, level: float = 0.95) -> NDArray[np.int64]:
+    """Return (backbones, 2): the central interval of each backbone's rank over the resampled test sets."""
+    drawn = stats.rankdata(-replicates, method="min", axis=1)
     tail = (1 - level) / 2
     low = np.quantile(drawn, tail, axis=0, method="inverted_cdf")
     high = np.quantile(drawn, 1 - tail, axis=0, method="inverted_cdf")
     return np.stack([low, high], axis=1).astype(np.int64)
 
 
-def score_intervals(means: Floats, *, level: float = 0.95) -> Floats:
-    """Return (backbones, 2): the percentile interval of each backbone's resampled means."""
+def score_intervals(replicates: Floats, *, level: float = 0.95) -> Floats:
+    """Return (backbones, 2): the percentile interval of each backbone's score."""
     tail = (1 - level) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0).T
+    return np.quantile(replicates, [tail, 1 - tail], axis=0).T
 
 
 def pareto_front(scores: Floats, costs: Floats) -> NDArray[np.bool_]:
@@ -145,5 +149,6 @@ def pareto_front(scores: Floats, costs: Floats) -> NDArray[np.bool_]:
     return ~np.any(no_worse & better, axis=1) & np.isfinite(costs)
 
 
-def _is_binary(values: NDArray[np.generic]) -> bool:
+def is_binary(values: NDArray[np.generic]) -> bool:
+    """Tell whether all values are 0 or 1."""
     return bool(np.all((values == 0) | (values == 1)))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bob.report.model import LATENCY, Board, Entry
-from bob.report.ranking import ALPHA, compare_to_best, pareto_front
+from bob.report.ranking import ALPHA, pareto_front
 
 MEMORY = "infer_peak_mb"
 
@@ -79,14 +79,11 @@ def _busy_text(board: Board) -> str:
 
 def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:
     """Return whom the paired test does not tell from the best within the limits; None if there is no such test."""
-    if board.outcomes is None:
+    names = [entry.backbone for entry in within]
+    if not board.paired.replicates.keys() >= set(names):
         return None
-    chosen = [entry for entry in within if not np.isnan(board.outcomes[board.entries.index(entry)]).any()]
-    if len(chosen) < len(within):
-        return None
-    matrix = board.outcomes[[board.entries.index(entry) for entry in chosen]]
-    p_values = compare_to_best(matrix, best=chosen.index(best), single_seed=board.single_seed)
-    return [entry for entry, p in zip(chosen, p_values, strict=True) if entry is not best and p >= ALPHA]
+    p_values = board.paired.p_values(names, best.backbone)
+    return [entry for entry, p in zip(within, p_values, strict=True) if entry is not best and p >= ALPHA]
 
 
 def _front(within: list[Entry]) -> tuple[str, ...]:

@@ -108,10 +108,11 @@ def find_differences(rows: Sequence[Row]) -> dict[str, list[str]]:
         found[name] = _values([row for row in rows if row.get(name)], name)
     asked = "requested_precision" if all(row.get("requested_precision") for row in rows) else "precision"
     found[asked] = _values(rows, asked)
-    sizes = [int(row["image_size"]) for row in rows if row.get("image_size") is not None]
     is_native = any(row.get("resolution") == "native" for row in rows)
-    if sizes and not is_native and max(sizes) - min(sizes) >= ROUNDING_PX:
-        found["image_size"] = [f"{size} px" for size in sorted(set(sizes))]
+    for name in ("image_size", "input_height", "input_width"):
+        sizes = [int(row[name]) for row in rows if row.get(name) is not None]
+        if sizes and not is_native and max(sizes) - min(sizes) >= ROUNDING_PX:
+            found[name] = [f"{size} px" for size in sorted(set(sizes))]
     for backbone in {row["backbone"] for row in rows}:
         # One name means one set of weights: seeds of two checkpoints are no seeds of one backbone.
         own = _values([row for row in rows if row["backbone"] == backbone], "weights_sha256")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bob.hardware import BUSY_SHARE
-from bob.report.model import Board, Coverage, Entry, OverallEntry
+from bob.report.model import FURTHER, Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"
@@ -88,6 +89,7 @@ def score_table(board: Board) -> Table:
         (Head(board.metric, "mean over seeds, higher is better"), lambda e: number(e.score)),
         (Head("95 % interval", "test samples resampled"), lambda e: Cell(_interval(e), e.low)),
     ]
+    columns += _further(board)
     if any(entry.seed_std is not None for entry in board.entries):
         columns.append((Head("seed std", "standard deviation over seeds"), lambda e: number(e.seed_std)))
     if board.z_reason is None:
@@ -101,6 +103,23 @@ def score_table(board: Board) -> Table:
     if letters:
         columns.append((Head("notes", "explained below", numeric=False), lambda e: Cell(_letters(e, letters))))
     return _table(board, board.name, columns, _score_caption(board, letters))
+
+
+def _further(board: Board) -> list[tuple[Head, Callable[[Entry], Cell]]]:
+    """Return the columns of the metrics that stand beside the primary one; the second is for wide terminals."""
+    present = [
+        (name, title)
+        for name, title in FURTHER.get(board.metric, {}).items()
+        if any(name in entry.metrics for entry in board.entries)
+    ]
+    return [
+        (Head(title, f"{name}, mean over seeds", wide_only=index > 0), functools.partial(_metric, name))
+        for index, (name, title) in enumerate(present)
+    ]
+
+
+def _metric(name: str, entry: Entry) -> Cell:
+    return number(entry.metrics.get(name))
 
 
 def cost_table(board: Board) -> Table | None:

@@ -72,6 +72,7 @@ def _inert(text: str) -> str:
 def ranking_csv(boards: Sequence[Board]) -> str:
     """Return one line per board and backbone with every figure, for other programs; empty where there is none."""
     names = sorted({name for board in boards for name in board.circumstances})
+    further = sorted({name for board in boards for entry in board.entries for name in entry.metrics})
     columns = ["task", "dataset", "protocol", "variant", "metric", "rank", "backbone", "is_control", "score"]
     columns += [
         "score_low",
@@ -87,7 +88,7 @@ def ranking_csv(boards: Sequence[Board]) -> str:
     columns += ["pareto", "image_size", *COSTS, "flags", "smoke", "paired_test", "z_reason"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, *(f"circumstance: {name}" for name in names)])
+    writer.writerow([*columns, *further, *(f"circumstance: {name}" for name in names)])
     for board in boards:
         said = [board.circumstances.get(name, "") for name in names]
         for entry in board.entries:
@@ -96,5 +97,6 @@ def ranking_csv(boards: Sequence[Board]) -> str:
             ties = [entry.rank_low, entry.rank_high, entry.p_value, entry.tied, entry.pareto, entry.image_size]
             costs = [entry.costs.get(name) for name in COSTS]
             right = ["; ".join(entry.flags), board.smoke, board.test, board.z_reason]
-            writer.writerow([*left, *scores, *ties, *costs, *right, *said])
+            others = [entry.metrics.get(name) for name in further]
+            writer.writerow([*left, *scores, *ties, *costs, *right, *others, *said])
     return out.getvalue()
