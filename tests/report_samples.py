@@ -96,3 +96,29 @@ def sample_results(
                 score = float(outcomes["outcome"].mean())
                 row = sample_row(backbone, protocol=protocol, seed=seed, score=score, **changes)
                 yield {**row, "score_low": score - 0.035, "score_high": score + 0.03}, outcomes
+
+
+def sample_dense_row(backbone: str, *, seed: int = 0, **changes: Any) -> dict[str, Any]:
+    """Return an ``ok`` row of a detection job on an input that is no square."""
+    share = next(entry[3] for entry in BACKBONES if entry[0] == backbone) * 0.6
+    own = {"task": "detection", "metric": "box_ap", "dataset": "cells", "image_size": None}
+    own |= {"input_height": 320, "input_width": 416, "box_ap": share, "box_ap50": share * 1.5, "box_ap75": share * 0.9}
+    own |= {"score": share, "score_low": share - 0.05, "score_high": share + 0.04}
+    return sample_row(backbone, protocol="finetune", seed=seed, **{**own, **changes})
+
+
+def sample_dense_outcomes(
+    share: float, *, samples: int = 60, seed: int = 0
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return sample ids, and 1,000 scores on resampled test sets that go up and down together for every backbone."""
+    shared = np.random.default_rng(7).normal(0, 0.03, 1000)
+    own = np.random.default_rng([seed, round(share * 1e6)]).normal(0, 0.006, 1000)
+    return {"sample_id": np.array([f"test/{i:05d}.jpg" for i in range(samples)])}, np.clip(share + shared + own, 0, 1)
+
+
+def sample_dense_results(*, seeds: int = 1) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]]:
+    """Yield a row, its outcomes and its replicates for every backbone and seed of a detection task."""
+    for backbone, _, _, share in BACKBONES:
+        for seed in range(seeds):
+            score = share * 0.6 + 0.004 * seed
+            yield sample_dense_row(backbone, seed=seed, score=score), *sample_dense_outcomes(score, seed=seed)
