@@ -76,6 +76,6 @@ def coco_folder(root: Path, contents: dict[str, dict]) -> Path:
     for place, (split, content) in enumerate(contents.items()):
         (root / split).mkdir(parents=True, exist_ok=True)
         for index, entry in enumerate(content["images"]):
-            picture(1000 * place + index).save(root / split / f"{index:03d}.jpg")
+            picture(1000 * place + index).save(root / split / entry["file_name"])
         (root / f"{split}.json").write_text(json.dumps(content))
     return root

@@ -94,7 +94,7 @@ def test_the_known_name_is_looked_for_below_the_data_directory(tmp_path, cache):
     _annotations_layout(tmp_path / "data" / "coco")
     spec = resolve_dataset("coco", cache_dir=cache, data_dir=tmp_path / "data")
     assert (spec.name, spec.license) == ("coco", "CC-BY-4.0") and "YFCC-100M" in spec.overlaps
-    with pytest.raises(DataMissingError, match="instances_train2017.json"):
+    with pytest.raises(DataMissingError, match=r"instances_train2017\.json"):
         resolve_dataset("coco", cache_dir=cache)
     with pytest.raises(DataMissingError, match="nowhere"):
         resolve_dataset(f"coco:{tmp_path / 'nowhere'}", cache_dir=cache)
@@ -149,7 +149,7 @@ def test_run_lengths_are_pycocotools_and_damaged_ones_are_refused():
         runs = run_lengths(text.decode())
         assert sum(runs) == 37 * 53 and frPyObjects({"size": [37, 53], "counts": runs}, 37, 53)["counts"] == text
     for damaged in ("0 1", "0o", "\x7f"):
-        with pytest.raises(ValueError, match="cut off|character"):
+        with pytest.raises(ValueError, match=r"cut off|character"):
             run_lengths(damaged)
 
 

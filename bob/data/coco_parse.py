@@ -55,19 +55,21 @@ def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str
     contents = {split: read_json(file.path) for split, file in files.items()}
     categories = _categories(files, contents)
     labels = {category: label for label, category in enumerate(sorted(categories))}
+    names = _unique_names(categories)
     parts: dict[str, TableBuilder] = {}
     for split, file in files.items():
         parser = _Parser(root=root, file=file, labels=labels, present=present)
         # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
-        parts[split] = parser.parse(contents.pop(split))
-    names = _unique_names(categories)
-    first = parts[next(iter(parts))]
-    first.faults += [
-        Fault(f"a category without a name (called {names[labels[one]]!r})", f"category {one}", effect=REPAIRED)
-        for one, name in sorted(categories.items())
-        if not name
-    ]
+        content = contents.pop(split)
+        parts[split] = parser.parse(content)
+        nameless = [entry["id"] for entry in content["categories"] if not categories[entry["id"]]]
+        parts[split].faults += [_nameless(file, number, names[labels[number]]) for number in nameless]
     return Parsed(classes=tuple(names), splits=parts)
+
+
+def _nameless(file: CocoFile, number: int, called: str) -> Fault:
+    where = f"{file.path.name}, category {number} (called {called!r})"
+    return Fault("a category without a name", where, effect=REPAIRED)
 
 
 def read_json(path: Path) -> dict[str, list[Any]]:

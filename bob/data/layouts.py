@@ -38,9 +38,8 @@ def coco_files(root: Path) -> list[Path]:
     places = [root / "annotations", root]
     for place in places:
         named = sorted(path for path in place.glob("*.json") if split_of(path.stem))
-        beside = [path for path in named if place != root or _has_pictures(root, path.stem)]
-        if beside:
-            return beside
+        if named and (place != root or any(_has_pictures(root, path.stem) for path in named)):
+            return named
     return sorted(path for path in root.glob(f"*/{ROBOFLOW}") if split_of(path.parent.name))
 
 

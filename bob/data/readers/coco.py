@@ -14,7 +14,7 @@ from bob.data.known import KNOWN
 from bob.data.layouts import ROBOFLOW, coco_files, split_of
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
 from bob.data.readers.imagefolder import is_picture
-from bob.data.spec import DatasetSpec
+from bob.data.spec import SPLITS, DatasetSpec
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 from bob.errors import DataError
@@ -106,6 +106,7 @@ def _scan(root: Path) -> _Found:
             f"SPLIT/{ROBOFLOW} is expected; SPLIT is train, val or test, also with a year.",
             hint=f"Look at the names: ls '{root}'",
         )
+    files = {split: files[split] for split in SPLITS if split in files}
     folders = {split: _folders(root, split, path) for split, path in files.items()}
     return _Found(files, {split: names for split, (names, _) in folders.items()}, _entries(root, files, folders))
 
