@@ -145,6 +145,13 @@ def test_imagenet_folders_map_to_the_pretrained_heads_classes(tmp_path, cache):
     assert _sizes(resolve_dataset(f"imagenet:{root}", cache_dir=cache)) == {"test": 5}
 
 
+def test_a_json_file_beside_class_folders_makes_no_coco_set(tmp_path, cache):
+    for split in ("train", "test"):
+        class_folders(tmp_path / "set" / split, {"a": 3, "b": 3})
+        (tmp_path / "set" / f"{split}.json").write_text("{}")
+    assert resolve_dataset(str(tmp_path / "set"), cache_dir=cache).kind == "imagefolder"
+
+
 def test_only_imagenet_pictures_that_may_be_training_pictures_are_flagged(tmp_path, cache):
     classes = {"n01440764": 20, "n07753592": 20}
     flat = class_folders(tmp_path / "flat", classes)

@@ -44,8 +44,21 @@ def coco_files(root: Path) -> list[Path]:
 
 
 def _has_pictures(root: Path, stem: str) -> bool:
+    return any(folder.is_dir() for folder in _picture_folders(root, stem))
+
+
+def _picture_folders(root: Path, stem: str) -> list[Path]:
     name = stem.removeprefix("instances_")
-    return any((root / folder).is_dir() for folder in (name, f"images/{name}", "images", str(split_of(stem))))
+    return [root / folder for folder in (name, f"images/{name}", "images", str(split_of(stem)))]
+
+
+def is_coco(root: Path) -> bool:
+    """Tell whether ``coco_files`` are what this folder is about, not some JSON beside folders of classes."""
+    files = coco_files(root)
+    if not files or files[0].parent != root:
+        return bool(files)
+    folders = [folder for path in files for folder in _picture_folders(root, path.stem) if folder.is_dir()]
+    return any(entry.is_file() and not entry.name.startswith(".") for one in folders for entry in one.iterdir())
 
 
 def is_voc(root: Path) -> bool:
@@ -86,7 +99,7 @@ def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
 
 
 LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
-    ("coco", coco_files),
+    ("coco", is_coco),
     ("voc", voc_years),
     ("ade20k", is_ade20k),
     ("cityscapes", is_cityscapes),
