@@ -45,7 +45,8 @@ for _known in (
     KnownDataset(name="aircraft", kind="torchvision", classes=100, license="research only", overlaps=WEB),
     KnownDataset(name="food101", kind="torchvision", classes=101, license="unknown", overlaps=WEB),
     # Visual Genome is made of the 108,249 pictures that COCO and YFCC-100M share (Krishna et al. 2016,
-    # arXiv 1602.07332, section 4.1). COCO's licence is that of its annotations; its pictures, and VOC's, are under Flickr's terms.
+    # arXiv 1602.07332, section 4.1). COCO's licence is that of its annotations; its
+    # pictures, and VOC's, are under Flickr's terms.
     KnownDataset(name="coco", kind="coco", classes=80, license="CC-BY-4.0", overlaps=(*WEB, "YFCC-100M")),
     KnownDataset(name="voc", kind="voc", classes=20, license="Flickr terms", overlaps=WEB),
     KnownDataset(name="ade20k", kind="ade20k", classes=150, license="research only"),
