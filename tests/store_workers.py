@@ -46,10 +46,12 @@ def wait_for(path: Path, lines: int = 1, timeout_s: float = 60.0) -> None:
         time.sleep(0.002)
 
 
-def append_many(folder: Path, writer: int, rows: int) -> None:
-    """Append rows of jobs of this writer."""
+def append_many(folder: Path, writer: int, rows: int, read: Path | None = None) -> None:
+    """Append rows of jobs of this writer; halfway, wait until a line in ``read`` says that some have been read."""
     store = ResultStore(folder)
     for index in range(rows):
+        if read is not None and index == rows // 2:
+            wait_for(read)
         store.append({"job_id": f"{index:02x}{writer:02x}{index:06x}", "status": "ok", "score": 0.5, "seed": index})
 
 
