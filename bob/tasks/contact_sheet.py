@@ -120,7 +120,7 @@ def segmentation_sheet(
     labels = _occurring([np.unique(labels) for labels in (*truth, *predicted)])
     legend = [Entry(name=classes[label], colour=colours[label]) for label in labels if label != IGNORE]
     if IGNORE in labels:
-        legend.append(Entry(name="no label, not scored", colour=None))
+        legend.insert(0, Entry(name="no label, not scored", colour=None))
     note = "Each colour is a class, named below. Left: picture. Middle: truth. Right: prediction."
     return _smallest_enough(
         len(pictures), group, SEGMENTATION_WIDTHS, columns=2, title=title, note=note, legend=legend, colours=colours

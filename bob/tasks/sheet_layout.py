@@ -163,6 +163,8 @@ def compose(
     heights = [max(panel.image.height for group in row for panel in group) + CAPTION_PX + 6 for row in rows]
     top = MARGIN + TITLE_PX + CAPTION_PX + 20
     places = _legend_places(legend, width - 2 * MARGIN)
+    if len(legend) > LEGEND_ENTRIES:
+        note = f"{note} The legend lists {LEGEND_ENTRIES} of {len(legend)} entries."
     lines = 1 + max((line for line, _ in places), default=-1)
     sheet = Image.new("RGB", (width, top + sum(heights) + 12 * len(rows) + lines * 22 + MARGIN), PAPER)
     draw = ImageDraw.Draw(sheet)
