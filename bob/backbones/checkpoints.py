@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 from torch import nn
 
-from bob.backbones.positions import resized_positions
+from bob.backbones.positions import resize_left_over, resized_positions
 from bob.backbones.shapes import shapes_only
 from bob.backbones.spec import Backbone
 from bob.errors import WeightsError
@@ -116,6 +116,7 @@ def load_timm(backbone: Backbone, path: Path, *, size: Mapping[str, Any]) -> nn.
         raise misfit(path, backbone, state, reference_state(backbone, classes), error) from error
     model.pretrained_cfg.pop("state_dict", None)  # else every copy of the model would carry the weights twice
     _require_filled(model, backbone, state, path, classes, size)
+    resize_left_over(model, state)
     return model
 
 

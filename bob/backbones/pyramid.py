@@ -98,7 +98,7 @@ class PyramidModel(nn.Module):
         self.strides = strides
         self.frozen = frozen
         self._taps = taps
-        shapes = _map_shapes(body, taps, name)
+        shapes, used = _tried_maps(body, taps, name)
         spans = [(body.canvas[0] / shape[2], body.canvas[1] / shape[3]) for shape in shapes]
         own = [_nearest_stride(max(span)) for span in spans]
         targets = own if taps.single else list(strides)
@@ -108,10 +108,9 @@ class PyramidModel(nn.Module):
             for shape, span, target in zip(shapes, spans, targets, strict=True)
         )
         self.neck = _neck(body, taps, [shape[1] for shape in shapes], own, strides)
-        self.channels, used = self._tried(name)
-        for parameter_name, parameter in self.named_parameters():
-            of_body = parameter_name.startswith("body.")
-            parameter.requires_grad_(parameter_name in used and not (frozen and of_body))
+        self.channels = tuple(getattr(self.neck, "channels", [shape[1] for shape in shapes]))
+        for parameter_name, parameter in body.named_parameters():
+            parameter.requires_grad_(parameter_name in used and not frozen)
 
     def forward(self, pictures: torch.Tensor) -> list[torch.Tensor]:
         """Map pictures (N, 3, *canvas) to one map (N, channels, H / stride, W / stride) per level."""
@@ -156,17 +155,6 @@ class PyramidModel(nn.Module):
         bottom, right = self.body.canvas[0] - height, self.body.canvas[1] - width
         return nn.functional.pad(pictures, (0, right, 0, bottom)) if bottom or right else pictures
 
-    def _tried(self, name: str) -> tuple[tuple[int, ...], frozenset[str]]:
-        frozen, self.frozen = self.frozen, False
-        shapes, used = tried(self, self.canvas)
-        self.frozen = frozen
-        wanted = [tuple(side // stride for side in self.canvas) for stride in self.strides]
-        if [shape[2:] for shape in shapes] != wanted:
-            raise ConfigError(
-                f"the maps of '{name}' have shapes {shapes}: expected {wanted} at strides {self.strides}."
-            )
-        return tuple(shape[1] for shape in shapes), used
-
 
 def _check(canvas: Sides, levels: Sequence[int], output_stride: int) -> None:
     if any(side < STRIDES[-1] or side % STRIDES[-1] for side in canvas):
@@ -204,7 +192,7 @@ def _body(backbone: Backbone, module: nn.Module, sides: Sides) -> BackboneModel:
 
 
 class _Tapped(nn.Module):
-    """The body's maps alone, to try them."""
+    """The body's maps alone, to try them: parameters are named as the body's, after a prefix."""
 
     def __init__(self, body: BackboneModel, taps: Taps) -> None:
         super().__init__()
@@ -215,8 +203,9 @@ class _Tapped(nn.Module):
         return self.taps.maps(self.body.arch_module, pictures)
 
 
-def _map_shapes(body: BackboneModel, taps: Taps, name: str) -> list[tuple[int, ...]]:
-    shapes, _ = tried(_Tapped(body, taps), body.canvas)
+def _tried_maps(body: BackboneModel, taps: Taps, name: str) -> tuple[list[tuple[int, ...]], frozenset[str]]:
+    """Return the shapes of the body's maps for one picture, and the names of its parameters that they depend on."""
+    shapes, used = tried(_Tapped(body, taps), body.canvas)
     wrong = [shape for shape in shapes if len(shape) != 4]
     if wrong:
         what = "one vector per picture" if len(wrong[0]) == 2 else "no map"
@@ -224,7 +213,7 @@ def _map_shapes(body: BackboneModel, taps: Taps, name: str) -> list[tuple[int, .
             f"'{name}' gives {what}, shape {wrong[0]}: detection and segmentation need a map (N, C, H, W).",
             hint="Let its 'forward_features', or 'forward', return the last map, before it is pooled.",
         )
-    return shapes
+    return shapes, frozenset(parameter_name.removeprefix("body.") for parameter_name in used)
 
 
 def _nearest_stride(span: float) -> int:

@@ -24,10 +24,14 @@ class SimplePyramid(nn.Module):
         base: Its stride, a power of 2.
         strides: Of the levels, powers of 2.
         channels: Of every level.
+
+    Attributes:
+        channels: One number per level.
     """
 
     def __init__(self, width: int, *, base: int, strides: Sequence[int], channels: int = CHANNELS) -> None:
         super().__init__()
+        self.channels = (channels,) * len(strides)
         self.levels = nn.ModuleList(_level(width, base, stride, channels) for stride in strides)
 
     def forward(self, maps: Sequence[torch.Tensor]) -> list[torch.Tensor]:
