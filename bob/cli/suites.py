@@ -17,6 +17,7 @@ from bob.plan import Plan, expand
 from bob.settings import Settings
 from bob.store import ResultStore
 from bob.suite import Suite
+from bob.tasks.spec import TASKS
 from bob.yaml_source import YamlSource
 
 if TYPE_CHECKING:
@@ -166,12 +167,18 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
     Raises:
         DataError: A picture cannot be read.
     """
+    from bob.data.dense import open_dense
     from bob.data.pictures import open_split
 
-    for spec in {job.dataset_spec for job in expanded.jobs if job.dataset_spec}:
+    for spec, task in {(job.dataset_spec, job.task) for job in expanded.jobs if job.dataset_spec}:
+        annotation = TASKS.get(task).annotation
         for split, count in spec.sizes:
-            if count:
+            if not count:
+                continue
+            if annotation == "label":
                 open_split(spec, split, cap=None, cache_dir=settings.cache_dir)
+            else:
+                open_dense(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
 
 
 def _console(*, stderr: bool = False) -> Console:

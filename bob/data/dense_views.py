@@ -117,7 +117,7 @@ def instance_target(instances: Instances, placement: Placement, *, with_masks: b
     """Return boxes, labels and masks on the canvas of the objects that are still visible there; crowds never train."""
     boxes = placement.place_boxes(instances.boxes)
     kept = ~instances.crowd & (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(axis=1)
-    masks = None
+    masks: np.ndarray | None = None
     if with_masks:
         masks, shown = _masks(instances, placement, np.flatnonzero(kept))
         kept[np.flatnonzero(kept)[~shown]] = False
@@ -135,4 +135,4 @@ def _masks(instances: Instances, placement: Placement, indices: np.ndarray) -> t
     placed = np.zeros((len(indices), *placement.canvas), dtype=np.uint8)
     for place, index in enumerate(indices.tolist()):
         placed[place] = placement.place_labels(coco_mask.decode(instances.masks[index]), fill=0)
-    return placed, placed.any(axis=(1, 2))
+    return placed, np.asarray(placed.any(axis=(1, 2)))

@@ -42,7 +42,10 @@ STATISTICS_BATCHES = 50
 class DenseModel(Protocol):
     """A pyramid with a head, as ``bob.heads`` builds them."""
 
-    head_params_m: float
+    @property
+    def head_params_m(self) -> float:
+        """Return the parameters outside the backbone, in millions."""
+        ...
 
     def layers(self) -> Sequence[NamedParameters]:
         """Return the named parameters per layer, stem to head."""
