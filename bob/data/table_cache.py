@@ -42,7 +42,7 @@ class PictureOpener:
     said_by: str
 
     def __call__(self, index: int) -> Image.Image:
-        """Return picture ``index``; ValueError if its size is not the one stated; a negative one says that nothing is known of it."""
+        """Return picture ``index``; ValueError if its size is not the one stated (a negative one states none)."""
         height, width = (int(side) for side in self.sizes[index])
         if height < 0:
             raise FileNotFoundError("there are no annotations for it")
