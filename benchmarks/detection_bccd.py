@@ -1,8 +1,8 @@
 """Detection on blood cells: BoB's `finetune` against plain torchvision on the same backbone and the same budget.
 
 The peer is torchvision's Faster R-CNN with a feature pyramid on timm's ``features_only`` model: short side 320, batch
-norm frozen, horizontal flips, AdamW, strides 8 to 32; 6 epochs of 205 pictures, as BoB. Both are scored on the 72 test pictures by
-pycocotools. ``--data`` names a folder with SPLIT.json and SPLIT/*.jpg.
+norm frozen, horizontal flips, AdamW, strides 8 to 32; 6 epochs of 205 pictures, as BoB. Both are scored on the 72 test
+pictures by pycocotools. ``--data`` names a folder with SPLIT.json and SPLIT/*.jpg.
 """
 
 from __future__ import annotations
