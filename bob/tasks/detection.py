@@ -15,6 +15,7 @@ from bob.context import Context
 from bob.data.annotations import Detections, Rle
 from bob.data.dense_views import Augmentation
 from bob.data.placement import Placement
+from bob.errors import DataError
 from bob.files import canonical_json
 from bob.heads.detection import Detector, DetectorOptions, build_detector
 from bob.job import Job
@@ -88,7 +89,7 @@ class DetectionWork(DenseWork):
         """Return the AP on val; there is no loss."""
         found = self.detections(trial.model, "val")
         scores = self._scores("val", found, range(len(found)), resamples=0)
-        return scores[0].metrics[f"{self._kinds[0]}_ap"] or 0.0, None
+        return self._ap(scores[0], "val"), None
 
     def test(self, model: nn.Module) -> dict[str, Any]:
         """Score test: every metric, the AP's interval over resampled pictures, each picture's detections."""
@@ -97,11 +98,12 @@ class DetectionWork(DenseWork):
         order = sorted(range(len(pictures)), key=lambda index: pictures.ids[index])
         scores = self._scores("test", found, order, resamples=RESAMPLES)
         main = scores[0]
+        score = self._ap(main, "test")
         low, high = percentile_interval(main.replicates)
         self.said["per_class"] = canonical_json({self.classes[label]: ap for label, ap in main.per_class.items()})
         metrics = {name: value for part in scores for name, value in part.metrics.items() if value is not None}
         return {
-            "score": metrics.get(f"{self._kinds[0]}_ap", 0.0),
+            "score": score,
             "score_low": low,
             "score_high": high,
             "metrics": metrics,
@@ -125,6 +127,20 @@ class DetectionWork(DenseWork):
     @property
     def _kinds(self) -> tuple[str, ...]:
         return ("mask", "box") if self.with_masks else ("box",)
+
+    def _ap(self, scores: CocoScores, split: str) -> float:
+        """Return the primary metric.
+
+        Raises:
+            DataError: The split has no object, so that there is none.
+        """
+        ap = scores.metrics[f"{self._kinds[0]}_ap"]
+        if ap is None:
+            raise DataError(
+                f"no picture of split {split!r} of data set {self.setup.job.dataset!r} has an object: expected some.",
+                hint=f"Raise the budget's max_{split}, or put pictures with objects into {split}.",
+            )
+        return ap
 
     def _scores(self, split: str, found: list[Detections], order: Any, *, resamples: int) -> list[CocoScores]:
         """Return the scores of each kind, the task's own first; only that one is resampled."""
