@@ -68,7 +68,7 @@ IDENTITY = _columns(
     ("seed", "i", "Seed of the job."),
     ("budget", "s", "What the job may spend: pictures, pictures seen, trials."),
     ("resolution", "s", "`fixed` (one input size for every backbone) or `native` (the model's own)."),
-    ("image_size", "i", "Side of the square input in pixels."),
+    ("image_size", "i", "Side of the square input in pixels; in dense tasks the short side asked for."),
     ("interpolation", "s", "Interpolation of the resize at evaluation."),
     ("crop_pct", "f", "Side of the centre crop over the resized short side at evaluation, a fraction."),
     ("pooling", "s", "How the feature map becomes one vector (`avg`, `token`, ...)."),

@@ -33,7 +33,7 @@ def _params(heads: tuple[str, ...]) -> dict[str, Param]:
             default=8.0, doc="side of an anchor in strides of its level; which objects fcos gives to a level", low=0.5
         ),
         "proposals": Param(default=1000, doc="regions per picture, or candidates per level of a one-stage head", low=1),
-        "roi_batch": Param(default=512, doc="regions per picture that a two-stage head learns from", low=1),
+        "roi_batch": Param(default=512, doc="regions per picture that a two-stage head learns from", low=4),
         "box_width": Param(default=1024, doc="width of a two-stage head's fully connected layers", low=8),
         "convs": Param(
             default=4, doc="3 x 3 convolutions of a mask head, and of each tower of fcos and retinanet", low=1
