@@ -123,6 +123,7 @@ def main() -> None:
                 root=root,
                 threads=options.threads,
                 batch_size=BATCH,
+                channels=128,
             )
             figures = {"mIoU": result.metrics["miou"], "train_s": result.cost["train_s"], "wall_s": wall_s}
             report([(f"BoB, {tag}", figures)])
