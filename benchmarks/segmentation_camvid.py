@@ -104,7 +104,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=DATA / "camvid")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--without-peer", action="store_true", help="only BoB's two")
+    parser.add_argument("--tags", nargs="+", default=["in1k", "random"], help="which of BoB's two")
+    parser.add_argument("--without-peer", action="store_true", help="only BoB's")
     options = parser.parse_args()
     if not options.data.is_dir():
         print(f"skipped: there is no folder {options.data}; --data names one")
@@ -113,7 +114,7 @@ def main() -> None:
     print(f"tf_efficientnet_lite0, {HEIGHT} x {WIDTH}, {EPOCHS} epochs of 120 pictures, {options.threads} CPU threads")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        for tag in ("in1k", "random"):
+        for tag in options.tags:
             result, wall_s = bob_result(
                 tag,
                 options.data,
