@@ -170,6 +170,11 @@ class DenseWork(ABC):
         self.head_params_m = model.head_params_m
         return model
 
+    def sheet_title(self, metric: str, score: float) -> str:
+        """Return what a contact sheet shows, in one line."""
+        job = self.setup.job
+        return f"{job.backbone} on {job.dataset}: {job.protocol}, {self.params['head']}, {metric} {score:.3f}"
+
     def notes(self, found: Found) -> dict[str, Any]:
         """Return the columns that qualify the number."""
         micro = int(found.winner()["micro_batch"])

@@ -109,7 +109,7 @@ class DetectionWork(DenseWork):
             "metrics": metrics,
             "replicates": main.replicates,
             "outcomes": _outcomes([pictures.ids[index] for index in order], [found[index] for index in order]),
-            "contact_sheet": self._sheet(found, order),
+            "contact_sheet": self._sheet(found, order, score),
         }
 
     def detections(self, model: nn.Module, split: str) -> list[Detections]:
@@ -160,15 +160,15 @@ class DetectionWork(DenseWork):
             for kind in self._kinds
         ]
 
-    def _sheet(self, found: list[Detections], order: list[int]) -> bytes:
-        pictures, job = self.pictures["test"], self.setup.job
+    def _sheet(self, found: list[Detections], order: list[int], score: float) -> bytes:
+        pictures = self.pictures["test"]
         shown = [order[place] for place in chosen(len(order))]
         return detection_sheet(
             [pictures.load(index) for index in shown],
             [pictures.instances(index) for index in shown],
             [found[index] for index in shown],
             self.classes,
-            title=f"{job.backbone}, {job.task}, {job.protocol}, {job.dataset}",
+            title=self.sheet_title(f"{self._kinds[0]} AP", score),
         )
 
 

@@ -99,7 +99,7 @@ class SegmentationWork(DenseWork):
             "metrics": scores.metrics,
             "replicates": scores.replicates,
             "outcomes": _outcomes([pictures.ids[index] for index in order], counted),
-            "contact_sheet": self._sheet(shown, maps),
+            "contact_sheet": self._sheet(shown, maps, float(scores.metrics["miou"])),
         }
 
     def counted(self, model: nn.Module, split: str, *, shown: list[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
@@ -129,14 +129,14 @@ class SegmentationWork(DenseWork):
                 height, width = placement.visible
                 yield index, labels_at(logits[:, :height, :width], placement.size)
 
-    def _sheet(self, shown: list[int], maps: dict[int, np.ndarray]) -> bytes:
-        pictures, job = self.pictures["test"], self.setup.job
+    def _sheet(self, shown: list[int], maps: dict[int, np.ndarray], score: float) -> bytes:
+        pictures = self.pictures["test"]
         return segmentation_sheet(
             [pictures.load(index) for index in shown],
             [pictures.semantic(index) for index in shown],
             [maps[index] for index in shown],
             self.classes,
-            title=f"{job.backbone}, {job.task}, {job.protocol}, {job.dataset}",
+            title=self.sheet_title("mIoU", score),
         )
 
 
