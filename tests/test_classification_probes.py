@@ -101,7 +101,7 @@ def test_a_control_gets_batch_norm_statistics_and_follows_its_seed(data, tmp_pat
 def test_features_that_are_not_finite_name_the_picture_and_leave_no_artifact(data, tmp_path, monkeypatch):
     def broken(self: BackboneModel, pictures: torch.Tensor) -> torch.Tensor:
         outputs = torch.zeros(len(pictures), 1280)
-        outputs[1, 0] = torch.inf
+        outputs[1:2, 0] = torch.inf
         return outputs
 
     context = context_of(tmp_path)
