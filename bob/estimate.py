@@ -96,6 +96,7 @@ def _dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine, ra
 
 
 def _pictures(job: Job, split: str, cap: int | None) -> int:
-    sizes = dict(job.dataset_spec.sizes) if job.dataset_spec else {}
+    annotation = "semantic" if job.task == "semantic_segmentation" else "label"
+    sizes = job.dataset_spec.counts(annotation) if job.dataset_spec else {}
     count = sizes.get(split, DEFAULT_PICTURES)
     return min(count, cap) if cap else count

@@ -17,8 +17,9 @@ from bob.data.spec import DatasetSpec
 from bob.errors import BobError, DataError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
 from bob.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.files import sha256_file
-from bob.job import MISSING, Budget, Job
+from bob.job import MISSING, Budget, Job, Params
 from bob.params import resolve_params
+from bob.registry import load_reference
 from bob.settings import Settings
 from bob.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
 from bob.tasks.spec import TASKS, Protocol, Task
@@ -107,6 +108,9 @@ def expand(
                 raise DataError(
                     usable.reason, hint="'bob list datasets' shows what there is; docs/data.md the layouts."
                 )
+        # Recipes for several data sets of their own are one too many for data given in their place.
+        if data and entry.datasets and task.name in {job.task for job in jobs}:
+            continue
         for dataset in usable.fit:
             own = [(backbone, located[backbone]) for backbone in groups[number]]
             jobs += _task_jobs(suite, source, number, entry, task, dataset, own, machine)
@@ -157,7 +161,7 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
         raise unknown_name("protocol", chosen.protocol, task.protocols, hint=f"task {task.name!r} has: {known}.")
     protocol = task.protocols[chosen.protocol]
     spec = dataset.spec
-    budget, settled = _budget(suite, chosen, protocol, spec)
+    budget, settled = _budget(suite, chosen, protocol, spec, task.annotation)
     return Job(
         backbone="",
         weights_sha256=MISSING,
@@ -168,7 +172,7 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
         dataset_spec=spec,
         dataset_fingerprint=spec.fingerprint if spec else MISSING,
         protocol=protocol.name,
-        params=resolve_params(protocol, chosen.params),
+        params=_params(protocol, chosen),
         precision=suite.precision,
         seed=0,
         dataset_text=dataset.text,
@@ -182,6 +186,13 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
         hardware=machine.hardware,
         timeout_min=suite.timeout_min,
     )
+
+
+def _params(protocol: Protocol, chosen: ProtocolEntry) -> Params:
+    params = resolve_params(protocol, chosen.params)
+    if protocol.check:
+        load_reference(protocol.check)(dict(params))
+    return params
 
 
 def _backbone_jobs(
@@ -209,7 +220,7 @@ def _input(backbone: Backbone, resolution: str, image_size: int) -> InputConfig:
 
 
 def _budget(
-    suite: Suite, chosen: ProtocolEntry, protocol: Protocol, spec: DatasetSpec | None
+    suite: Suite, chosen: ProtocolEntry, protocol: Protocol, spec: DatasetSpec | None, annotation: str
 ) -> tuple[Budget, tuple[str, ...]]:
     """Merge the budgets, keep what the protocol spends, and settle its defaults so that the job states them.
 
@@ -219,7 +230,7 @@ def _budget(
     merged = {**suite.budget.model_dump(exclude_none=True), **chosen.budget.model_dump(exclude_none=True)}
     settled = () if "images_seen" in merged or "images_seen" not in protocol.budget else ("images_seen",)
     if settled and spec is not None:
-        train = dict(spec.sizes).get("train", 0)
+        train = spec.counts(annotation).get("train", 0)
         merged["images_seen"] = protocol.epochs * min(train, merged.get("max_train", train))
     merged.setdefault("trials", protocol.trials)
     return Budget(**{name: value for name, value in merged.items() if name in protocol.budget}), settled

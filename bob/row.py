@@ -133,7 +133,8 @@ METRICS = _columns(
     (
         "per_class",
         "s",
-        "The primary metric (AP or IoU) of each class by name, as JSON text; null for a class without truth.",
+        "The primary metric (AP or IoU) of each class by name, as JSON text; null for a class without truth (IoU: in "
+        "neither truth nor prediction).",
     ),
     ("auroc", "f", "Area under the ROC curve of known against unknown, in [0, 1]."),
     ("fpr95", "f", "False positive rate where 95 % of the known are kept, in [0, 1]; lower is better."),
@@ -165,7 +166,7 @@ COST = _columns(
     (
         "eval_img_s",
         "f",
-        "Test pictures per second of a dense task's whole model: forward pass, boxes or maps, original size.",
+        "Test pictures per second of a dense task: decoding, forward pass, boxes or maps of original size.",
     ),
     ("head_params_m", "f", "Parameters of a dense task's neck and head, in millions."),
     ("train_step_batch", "i", "Batch of the training figures, in pictures."),

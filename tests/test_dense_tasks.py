@@ -15,7 +15,7 @@ from PIL import Image
 
 from bob.backbones import catalogue
 from bob.context import JobStopped
-from bob.errors import ConfigError
+from bob.errors import ConfigError, DataError
 from bob.metrics.resampling import RESAMPLES
 from bob.run import run_job
 from bob.store import ResultStore
@@ -164,3 +164,16 @@ def test_the_sheet_is_a_picture(tmp_path):
     with Image.open(io.BytesIO(result.contact_sheet)) as sheet:
         assert sheet.format == "PNG"
     assert catalogue.find("tf_efficientnet_lite0.in1k").name in str(sheet.info.get("title", "")) or sheet.width > 200
+
+
+def test_a_split_without_objects_is_refused_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(detection.DetectionWork, "has_truth", lambda self, split, index: split != "val")
+    context = context_of(tmp_path)
+    with pytest.raises(DataError, match="no picture of split 'val' of data set 'scenes' has anything to score"):
+        detection.frozen(dense_job("detection", context), context)
+
+
+def test_labels_at_another_size_are_those_of_all_classes_at_once():
+    logits = torch.randn(19, 13, 17, generator=torch.Generator().manual_seed(0))
+    whole = torch.nn.functional.interpolate(logits[None], size=(50, 41), mode="bilinear", align_corners=False)
+    assert np.array_equal(segmentation.labels_at(logits, (50, 41)), whole[0].argmax(0).numpy())

@@ -88,3 +88,22 @@ def test_every_dense_protocol_is_estimated_and_declares_what_it_runs(task, setti
     times = {job.protocol: job.estimate_s for job in jobs if job.backbone.startswith("tf_efficientnet_lite1")}
     assert times["frozen"] < times["finetune"]
     assert described.metric in described.metrics
+
+
+def test_parameters_that_do_not_go_together_are_found_while_planning(settings):
+    text = SUITE.replace("params: {levels: [8, 16]}", "params: {head: fcos, channels: 48}")
+    with pytest.raises(SuiteError, match=r"mine.yaml:9: channels is 48: FCOS"):
+        plan(text, settings)
+
+
+def test_data_in_place_of_several_take_the_first_recipe(settings):
+    text = (
+        SUITE
+        + """  - task: detection
+    datasets: [coco]
+    protocols: [finetune]
+""".replace("image_size: 64", "")
+    )
+    text = text.replace("image_size: 64\n  - task", "  - task") + "image_size: 64\n"
+    expanded = plan(text, settings, data=["scenes:train=8,val=2,test=2"])
+    assert {job.protocol for job in expanded.jobs if job.task == "detection"} == {"frozen"}

@@ -106,6 +106,8 @@ def apply_sets(data: dict[str, Any], sets: list[str]) -> None:
             _set_param(data, rest, value, protocol=first)
         elif key in SETTABLE:
             data[key] = value
+            for task in data["tasks"] if key == "image_size" else ():
+                task["image_size"] = None  # a size on the command line is meant for every task
         elif key in Suite.model_fields:
             raise ConfigError(f"--set {key} is not possible: only a suite file can say it.", hint=_SETTABLE_HINT)
         elif key in BudgetEntry.model_fields:

@@ -31,6 +31,7 @@ class DenseBatches:
         batch_size: Pictures per batch.
         augmentation: How training views differ.
         seed: Decides order and augmentation of training.
+        cache_bytes: Decoded pictures kept in memory at most, in all processes together.
         threads: Decoding threads of this process when ``loader_workers`` is 0.
         loader_workers: Worker processes that decode; 0 decodes in threads.
         device: Where batches are put; pixels travel as uint8 and are normalised there.
@@ -47,6 +48,7 @@ class DenseBatches:
         batch_size: int,
         augmentation: Augmentation,
         seed: int = 0,
+        cache_bytes: int = CACHE_BYTES,
         threads: int = 1,
         loader_workers: int = 0,
         device: torch.device,
@@ -56,7 +58,7 @@ class DenseBatches:
         self._input = input
         self._seed = seed
         self._device = device
-        cache = PictureCache(pictures, CACHE_BYTES // max(1, loader_workers))
+        cache = PictureCache(pictures, cache_bytes // max(1, loader_workers))
         views = DenseViews(cache, pictures, input, canvas=canvas, augmentation=augmentation, seed=seed)
         self._source = open_stream(
             views,

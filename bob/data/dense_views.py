@@ -26,9 +26,9 @@ class Augmentation:
     """How training views differ from evaluation's.
 
     Attributes:
-        scale: Least and greatest factor on the size at which the picture fits the canvas, drawn log-uniformly where
-            the range is wide (over 4), else uniformly. (0.1, 2) is large-scale jitter (Ghiasi et al. 2021, arXiv
-            2012.07177); (0.6, 1) is the usual multi-scale training of short sides 480 to 800 of 800.
+        scale: Least and greatest factor on the size at which the picture fits the canvas, drawn uniformly. (0.1, 2) is
+            large-scale jitter (Ghiasi et al. 2021, arXiv 2012.07177); (0.6, 1) is the usual multi-scale training of
+            short sides 480 to 800 of 800.
         flip: Whether half of the views are mirrored.
         jitter: Brightness, contrast and saturation are each multiplied by 1 +- this.
         base: "contain" or "cover": what factor 1 means.
@@ -98,7 +98,7 @@ class DenseViews:
     def _drawn(self, size: tuple[int, int], chance: list[float]) -> Placement:
         """Return a random placement: a factor on the size, a part of what is larger than the canvas, a side."""
         low, high = self._augmentation.scale
-        factor = low * (high / low) ** chance[0] if high > 4 * low else low + (high - low) * chance[0]
+        factor = low + (high - low) * chance[0]
         base = cover if self._augmentation.base == "cover" else contain
         scaled = base(size, self._canvas, factor=factor)
         slack = [max(0, length - room) for length, room in zip(scaled, self._canvas, strict=True)]

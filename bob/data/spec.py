@@ -22,6 +22,7 @@ class DatasetSpec:
         license: The data's licence, or "unknown".
         smoke: True if numbers on it say nothing about a backbone's worth.
         overlaps: Names of pretraining data that contain (part of) its test pictures.
+        semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel).
     """
@@ -37,3 +38,8 @@ class DatasetSpec:
     smoke: bool = False
     overlaps: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ("label",)
+    semantic_sizes: tuple[tuple[str, int], ...] = ()
+
+    def counts(self, annotation: str) -> dict[str, int]:
+        """Return the pictures per split that have an annotation."""
+        return dict(self.semantic_sizes if annotation == "semantic" and self.semantic_sizes else self.sizes)

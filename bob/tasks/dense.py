@@ -21,9 +21,9 @@ from bob.data.canvas import canvas_size
 from bob.data.dense import DensePictures, open_dense
 from bob.data.dense_loading import DenseBatches
 from bob.data.dense_views import Augmentation
-from bob.data.loading import derived_seed
+from bob.data.loading import CACHE_BYTES, derived_seed
 from bob.data.spec import SPLITS
-from bob.errors import ConfigError, DataMissingError
+from bob.errors import ConfigError, DataError, DataMissingError
 from bob.job import Job
 from bob.tasks.result import TaskResult
 from bob.tasks.setup import Setup
@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 HEAD_STREAM, MODEL_STREAM = 1, 2  # what a derived seed is for
 STATISTICS_BATCHES = 50
+# Test is read once, val once per trial: only train gains much from decoded pictures in memory.
+CACHES = {"train": CACHE_BYTES, "val": CACHE_BYTES // 8, "test": 0}
 
 
 class DenseModel(Protocol):
@@ -76,13 +78,19 @@ class DenseWork(ABC):
         self.canvas = canvas_size(train.sizes, setup.job.input.image_size, aspect=float(self.params["aspect"]))
         # An epoch has whole batches only: a batch larger than the data set would never be seen.
         self.batch_size = min(int(self.params["batch_size"]), len(train))
+        self._require_truth("val", "test")
         self.batches = {
-            split: stack.enter_context(self._batches(pictures)) for split, pictures in self.pictures.items()
+            split: stack.enter_context(self._batches(pictures, CACHES[split]))
+            for split, pictures in self.pictures.items()
         }
         self.has_batch_norm = False
         self.head_params_m = 0.0
         self.eval_img_s = 0.0
         self.said: dict[str, Any] = {}
+
+    @abstractmethod
+    def has_truth(self, split: str, index: int) -> bool:
+        """Tell whether a picture has anything to score."""
 
     @abstractmethod
     def augmentation(self) -> Augmentation:
@@ -208,6 +216,16 @@ class DenseWork(ABC):
             raise ConfigError(f"the budget of job {self.setup.job.id} has no {name}.", hint="Plans settle it.")
         return value
 
+    def _require_truth(self, *splits: str) -> None:
+        """Raise DataError before anything is trained for if a split has nothing to score."""
+        for split in splits:
+            if not any(self.has_truth(split, index) for index in range(len(self.pictures[split]))):
+                raise DataError(
+                    f"no picture of split {split!r} of data set {self.setup.job.dataset!r} has anything to score "
+                    f"({len(self.pictures[split])} pictures).",
+                    hint=f"Raise the budget's max_{split}, or put annotated pictures into {split}.",
+                )
+
     def _open(self, split: str) -> DensePictures:
         job, context = self.setup.job, self.setup.context
         if job.dataset_spec is None:
@@ -220,7 +238,7 @@ class DenseWork(ABC):
     def annotation(self) -> str:
         """What the task needs to know about each picture."""
 
-    def _batches(self, pictures: DensePictures) -> DenseBatches:
+    def _batches(self, pictures: DensePictures, cache_bytes: int) -> DenseBatches:
         setup = self.setup
         return DenseBatches(
             pictures,
@@ -229,6 +247,7 @@ class DenseWork(ABC):
             batch_size=self.batch_size,
             augmentation=self.augmentation(),
             seed=setup.job.seed,
+            cache_bytes=cache_bytes,
             threads=setup.context.threads,
             loader_workers=setup.context.loader_workers,
             device=setup.device,
@@ -246,7 +265,7 @@ def run_dense(kind: type[DenseWork], job: Job, context: Context, *, frozen: bool
     """Train a trial per learning rate, keep the best on val, score it on test.
 
     Cost columns: ``train_s``, ``train_img_s`` and ``train_peak_mb`` as in classification's ``finetune``;
-    ``eval_img_s`` counts the forward passes on test and what makes boxes, masks or maps of original size of them.
+    ``eval_img_s`` is the rate of all of test: decoding, forward passes, boxes, masks or maps of original size.
     """
     setup = Setup.of(job, context)
     with ExitStack() as stack:

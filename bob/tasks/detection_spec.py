@@ -60,6 +60,7 @@ def _protocols(heads: tuple[str, ...], rates: tuple[float, ...]) -> dict[str, Pr
         budget=BUDGET,
         uses=("profile",),
         seed_varies=SEED_VARIES,
+        check="bob.tasks.detection_options:check",
         epochs=12,
         trials=1,
     )
@@ -71,6 +72,7 @@ def _protocols(heads: tuple[str, ...], rates: tuple[float, ...]) -> dict[str, Pr
         budget=BUDGET,
         uses=("profile",),
         seed_varies=SEED_VARIES,
+        check="bob.tasks.detection_options:check",
         epochs=12,
         trials=1,
     )

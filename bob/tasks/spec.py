@@ -39,6 +39,8 @@ class Protocol:
         budget: The names of the ``Budget`` fields it spends; the others never enter its jobs.
         uses: Kinds of artifact it needs.
         seed_varies: What the seed changes, in words, for docs and rows.
+        check: ``module:function`` called with all parameters while planning; raises ConfigError for those that do not
+            go together. Empty for none.
         epochs: Passes over train that a trial sees if the budget does not say.
         trials: Settings tried if the budget does not say.
     """
@@ -50,6 +52,7 @@ class Protocol:
     budget: tuple[str, ...]
     uses: tuple[str, ...]
     seed_varies: str
+    check: str = ""
     epochs: int = 10
     trials: int = 3
 

@@ -32,7 +32,7 @@ LABELS = {0: 0, **{label: label for label in range(1, len(CLASSES) + 1)}, IGNORE
 class VocReader:
     """Reads ``voc`` (VOC 2012) and ``voc:FOLDER``: a year's folder, the VOCdevkit, or what holds that.
 
-    ``sizes`` counts the pictures with boxes; those with masks are fewer.
+    ``sizes`` counts the pictures with boxes, ``semantic_sizes`` those with masks, which are fewer.
     """
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
@@ -51,6 +51,7 @@ class VocReader:
             fingerprint=fingerprint,
             classes=read.classes if read else CLASSES,
             sizes=read.sizes if read else pair_sizes(masks),
+            semantic_sizes=pair_sizes(masks) if masks and is_voc else (),
             license=known.license if is_voc else "unknown",
             overlaps=known.overlaps if is_voc else (),
             annotations=(("boxes",) if read else ()) + (("semantic",) if masks and is_voc else ()),
