@@ -8,6 +8,7 @@ pictures by pycocotools. ``--data`` names a folder with SPLIT.json and SPLIT/*.j
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -130,7 +131,7 @@ def main() -> None:
         print(f"skipped: there is no folder {options.data}; --data names one")
         return
     torch.set_num_threads(options.threads)
-    print(f"tf_efficientnet_lite0, short side {SIDE}, {EPOCHS} epochs of 205 pictures, {options.threads} CPU threads")
+    print(f"tf_efficientnet_lite0, short side {SIDE}, {EPOCHS} epochs, {options.threads} CPU threads")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for tag in options.tags:
@@ -139,7 +140,7 @@ def main() -> None:
                 options.data,
                 task="detection",
                 size=SIDE,
-                images_seen=EPOCHS * 205,
+                images_seen=EPOCHS * len(json.loads((options.data / "train.json").read_text())["images"]),
                 root=root,
                 threads=options.threads,
                 batch_size=BATCH,
@@ -147,7 +148,8 @@ def main() -> None:
                 anchor_scale=4.0,
                 proposals=PROPOSALS,
                 roi_batch=ROI_BATCH,
-                scale=(0.8, 1.0),
+                scale=(1.0, 1.0),
+                lrs=(1e-3,),
             )
             metrics = {"AP": result.metrics["box_ap"], "AP50": result.metrics["box_ap50"]}
             report([(f"BoB, {tag}", {**metrics, "train_s": result.cost["train_s"], "wall_s": wall_s})])

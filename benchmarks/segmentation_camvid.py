@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from benchmarks._dense import DATA, bob_result, peer_backbone, report, shuffled, train_peer
 
-HEIGHT, WIDTH, EPOCHS, BATCH, CLASSES = 192, 256, 8, 8, 11
+HEIGHT, WIDTH, EPOCHS, BATCH, CLASSES = 192, 256, 8, 4, 11
 PEER_LR = 1e-3
 
 
@@ -111,7 +111,7 @@ def main() -> None:
         print(f"skipped: there is no folder {options.data}; --data names one")
         return
     torch.set_num_threads(options.threads)
-    print(f"tf_efficientnet_lite0, {HEIGHT} x {WIDTH}, {EPOCHS} epochs of 120 pictures, {options.threads} CPU threads")
+    print(f"tf_efficientnet_lite0, {HEIGHT} x {WIDTH}, {EPOCHS} epochs, {options.threads} CPU threads")
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         for tag in options.tags:
@@ -120,11 +120,13 @@ def main() -> None:
                 options.data,
                 task="semantic_segmentation",
                 size=HEIGHT,
-                images_seen=EPOCHS * 120,
+                images_seen=EPOCHS * len(list((options.data / "train" / "images").iterdir())),
                 root=root,
                 threads=options.threads,
                 batch_size=BATCH,
                 channels=128,
+                lrs=(2e-3,),
+                scale=(0.75, 2.0),
             )
             figures = {"mIoU": result.metrics["miou"], "train_s": result.cost["train_s"], "wall_s": wall_s}
             report([(f"BoB, {tag}", figures)])

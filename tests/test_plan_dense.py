@@ -97,13 +97,8 @@ def test_parameters_that_do_not_go_together_are_found_while_planning(settings):
 
 
 def test_data_in_place_of_several_take_the_first_recipe(settings):
-    text = (
-        SUITE
-        + """  - task: detection
-    datasets: [coco]
-    protocols: [finetune]
-""".replace("image_size: 64", "")
-    )
-    text = text.replace("image_size: 64\n  - task", "  - task") + "image_size: 64\n"
+    other = "  - {task: detection, datasets: [coco], protocols: [finetune]}\n"
+    text = SUITE.replace("image_size: 64\n", f"{other}image_size: 64\n")
+    assert {job.protocol for job in plan(text, settings).jobs if job.task == "detection"} == {"frozen", "finetune"}
     expanded = plan(text, settings, data=["scenes:train=8,val=2,test=2"])
     assert {job.protocol for job in expanded.jobs if job.task == "detection"} == {"frozen"}
