@@ -57,9 +57,10 @@ def test_a_detection_job_killed_twice_ends_with_the_same_numbers(tmp_path):
 
 
 if __name__ == "__main__":
-    from bob.tasks import dense
+    from bob.tasks import searched
 
-    dense.Checkpoints = functools.partial(dense.Checkpoints, every_steps=3)  # the usual minute is too long for a test
+    # The usual minute is too long for a test.
+    searched.Checkpoints = functools.partial(searched.Checkpoints, every_steps=3)
     work_folder, at = Path(sys.argv[1]), int(sys.argv[2])
 
     def kill(phase: str, done: int, total: int) -> None:

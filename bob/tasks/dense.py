@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import logging
-import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
 from torch import Tensor, nn
 
 from bob.backbones.model import estimate_batch_norm
@@ -23,19 +20,16 @@ from bob.data.dense_loading import DenseBatches
 from bob.data.dense_views import Augmentation
 from bob.data.loading import CACHE_BYTES, derived_seed
 from bob.data.spec import SPLITS
-from bob.errors import ConfigError, DataError, DataMissingError
+from bob.errors import DataError, DataMissingError
 from bob.job import Job
 from bob.tasks.result import TaskResult
+from bob.tasks.searched import HEAD_STREAM, SearchedWork
 from bob.tasks.setup import Setup
-from bob.training.checkpoint import Checkpoints
-from bob.training.memory import PeakMemory
-from bob.training.optimiser import NamedParameters, parameter_groups
-from bob.training.search import Found, Search, run_search
-from bob.training.trial import Batches, Recipe, Trial
+from bob.tasks.spec import TASKS
+from bob.training.optimiser import NamedParameters
+from bob.training.search import Found
+from bob.training.trial import Batches, Trial
 
-log = logging.getLogger(__name__)
-
-HEAD_STREAM, MODEL_STREAM = 1, 2  # what a derived seed is for
 STATISTICS_BATCHES = 50
 # Test is read once, val once per trial: only train gains much from decoded pictures in memory.
 CACHES = {"train": CACHE_BYTES, "val": CACHE_BYTES // 8, "test": 0}
@@ -59,8 +53,8 @@ class DenseModel(Protocol):
         ...
 
 
-class DenseWork(ABC):
-    """One dense job: its splits, its canvas, its recipe, and the pieces that the search calls.
+class DenseWork(SearchedWork):
+    """One dense job: its splits, its canvas, and the pieces that the search calls.
 
     Args:
         setup: The job's circumstances.
@@ -69,21 +63,16 @@ class DenseWork(ABC):
     """
 
     def __init__(self, setup: Setup, stack: ExitStack, *, frozen: bool) -> None:
-        self.setup = setup
+        super().__init__(setup, {split: self._open(setup, split) for split in SPLITS})
         self.frozen = frozen
-        self.params = dict(setup.job.params)
-        self.pictures = {split: self._open(split) for split in SPLITS}
-        self.classes = self.pictures["train"].classes
         train = self.pictures["train"]
+        self.classes: tuple[str, ...] = train.classes
         self.canvas = canvas_size(train.sizes, setup.job.input.image_size, aspect=float(self.params["aspect"]))
-        # An epoch has whole batches only: a batch larger than the data set would never be seen.
-        self.batch_size = min(int(self.params["batch_size"]), len(train))
         self._require_truth("val", "test")
         self.batches = {
             split: stack.enter_context(self._batches(pictures, CACHES[split]))
             for split, pictures in self.pictures.items()
         }
-        self.has_batch_norm = False
         self.head_params_m = 0.0
         self.eval_img_s = 0.0
         self.said: dict[str, Any] = {}
@@ -109,50 +98,13 @@ class DenseWork(ABC):
         """Return the loss summed over the pictures."""
 
     @abstractmethod
-    def val_score(self, trial: Trial) -> tuple[float, float | None]:
-        """Return the primary metric on val and a loss that breaks ties, None where there is none."""
-
-    @abstractmethod
     def test(self, model: nn.Module) -> dict[str, Any]:
         """Score test: return ``score``, its interval, ``metrics``, ``outcomes``, ``replicates`` and the sheet."""
-
-    @property
-    def steps(self) -> int:
-        """Steps per trial: the budget's pictures seen, rounded up to whole batches."""
-        return max(1, math.ceil(self._spent("images_seen") / self.batch_size))
-
-    def rates(self) -> list[float]:
-        """Return the learning rates to try.
-
-        Raises:
-            ConfigError: More trials are asked for than there are rates.
-        """
-        lrs = [float(lr) for lr in self.params["lrs"]]
-        trials = self._spent("trials")
-        if trials > len(lrs):
-            raise ConfigError(f"trials={trials} is more than the {len(lrs)} rates in lrs.", hint="--set lrs=[...]")
-        return lrs[:trials]
 
     def trial(self, lr: float) -> Trial:
         """Build the trial of a rate: the same each time, and but for the rate the same as every other."""
         model: Any = self.model(trained=False)
-        recipe = Recipe(
-            lr=lr,
-            steps=self.steps,
-            warmup_steps=round(float(self.params["warmup"]) * self.steps),
-            batch_size=self.batch_size,
-            clip_norm=float(self.params["clip_norm"]),
-            precision=self.setup.precision,
-        )
-        groups = parameter_groups(
-            model.layers(),
-            lr=lr,
-            layer_decay=float(self.params.get("layer_decay", 1.0)),
-            weight_decay=float(self.params["weight_decay"]),
-            no_decay_names=model.no_decay_names,
-        )
-        torch.manual_seed(derived_seed(self.setup.job.seed, MODEL_STREAM))
-        return Trial(model=model, groups=groups, loss=self.loss, recipe=recipe, device=self.setup.device)
+        return self.trial_of(model, lr, layers=model.layers(), no_decay_names=model.no_decay_names, loss=self.loss)
 
     def training_batches(self, first_step: int) -> Batches:
         """Yield training batches for ever, from ``first_step`` (counted over all epochs) on."""
@@ -171,7 +123,6 @@ class DenseWork(ABC):
             output_stride=output_stride,
             seed=job.seed,
         )
-        self.has_batch_norm = pyramid.has_batch_norm
         if setup.backbone.is_control and pyramid.has_batch_norm and not trained:
             self._estimate_statistics(pyramid)
         model: Any = self.head(pyramid, derived_seed(job.seed, HEAD_STREAM))
@@ -185,36 +136,27 @@ class DenseWork(ABC):
 
     def notes(self, found: Found) -> dict[str, Any]:
         """Return the columns that qualify the number."""
-        micro = int(found.winner()["micro_batch"])
-        counts = {f"n_{split}": len(pictures) for split, pictures in self.pictures.items()}
         return {
             **self.setup.notes(),
-            **counts,
+            # The backbone's batch norm is in evaluation mode: only a head's own can suffer from smaller batches.
+            **self.training_notes(found, shrinks_norms=self.head_has_batch_norm),
+            **self.said,
             "crop_pct": None,
             "input_height": self.canvas[0],
             "input_width": self.canvas[1],
             "n_classes": len(self.classes),
-            "dropped_pictures": len({name for pictures in self.pictures.values() for name in pictures.dropped}),
             "dropped_annotations": sum(sum(pictures.faults.values()) for pictures in self.pictures.values()),
-            "images_seen": self.steps * self.batch_size,
-            "grid_edge": found.grid_edge(),
-            "micro_batch": micro,
-            "effective_batch": self.batch_size,
-            # The backbone's batch norm is in evaluation mode: only a head's own can suffer from smaller batches.
-            "bn_backoff": self.head_has_batch_norm and micro < self.batch_size,
-            "resumed_from_step": found.resumed_from_step,
         }
+
+    def by_id(self, split: str) -> list[int]:
+        """Return the indices of a split's pictures in the order of their ids, in which test sets are resampled."""
+        ids = self.pictures[split].ids
+        return sorted(range(len(ids)), key=lambda index: ids[index])
 
     @property
     def head_has_batch_norm(self) -> bool:
         """Whether the head normalises by statistics over the batch while it trains."""
         return False
-
-    def _spent(self, name: str) -> int:
-        value = getattr(self.setup.job.budget, name)
-        if value is None:
-            raise ConfigError(f"the budget of job {self.setup.job.id} has no {name}.", hint="Plans settle it.")
-        return value
 
     def _require_truth(self, *splits: str) -> None:
         """Raise DataError before anything is trained for if a split has nothing to score."""
@@ -226,17 +168,14 @@ class DenseWork(ABC):
                     hint=f"Raise the budget's max_{split}, or put annotated pictures into {split}.",
                 )
 
-    def _open(self, split: str) -> DensePictures:
-        job, context = self.setup.job, self.setup.context
+    def _open(self, setup: Setup, split: str) -> DensePictures:
+        job, context = setup.job, setup.context
         if job.dataset_spec is None:
             raise DataMissingError(f"data set {job.dataset!r} is not on this machine.", hint="bob fetch SUITE")
         cap = getattr(job.budget, f"max_{split}")
-        return open_dense(job.dataset_spec, split, annotation=self.annotation, cap=cap, cache_dir=context.cache_dir)
-
-    @property
-    @abstractmethod
-    def annotation(self) -> str:
-        """What the task needs to know about each picture."""
+        return open_dense(
+            job.dataset_spec, split, annotation=TASKS.get(job.task).annotation, cap=cap, cache_dir=context.cache_dir
+        )
 
     def _batches(self, pictures: DensePictures, cache_bytes: int) -> DenseBatches:
         setup = self.setup
@@ -264,31 +203,15 @@ class DenseWork(ABC):
 def run_dense(kind: type[DenseWork], job: Job, context: Context, *, frozen: bool) -> TaskResult:
     """Train a trial per learning rate, keep the best on val, score it on test.
 
-    Cost columns: ``train_s``, ``train_img_s`` and ``train_peak_mb`` as in classification's ``finetune``;
-    ``eval_img_s`` is the rate of all of test: decoding, forward passes, boxes, masks or maps of original size.
+    For the costs of training see ``SearchedWork``; ``eval_img_s`` is the rate of all of test: decoding, forward passes,
+    boxes, masks or maps of original size.
     """
     setup = Setup.of(job, context)
     with ExitStack() as stack:
         work = kind(setup, stack, frozen=frozen)
-        peak = PeakMemory(setup.device) if setup.device.type == "cuda" else None
-        search = Search(
-            lrs=work.rates(),
-            build=work.trial,
-            batches=work.training_batches,
-            evaluate=work.val_score,
-            checkpoints=Checkpoints(context.work_dir / job.id),
-            progress=context.progress,
-        )
-        found, weights = run_search(search)
-        cost = {} if peak is None else {"train_peak_mb": peak.mb()}
+        found, weights, cost = work.search()
         model = work.model(trained=True)
         model.load_state_dict(weights)
         tested = work.test(model)
-    best = found.winner()
-    cost |= {"train_s": best["train_s"], "head_params_m": work.head_params_m, "eval_img_s": work.eval_img_s}
-    if best["train_img_s"] is not None:
-        cost["train_img_s"] = best["train_img_s"]
-    hparams = {**work.params, "lr": best["lr"], "steps": work.steps, "batch_size": work.batch_size}
-    return TaskResult(
-        **tested, hparams=hparams, search=found.trials, cost=cost, notes={**work.notes(found), **work.said}
-    )
+    cost |= {"head_params_m": work.head_params_m, "eval_img_s": work.eval_img_s}
+    return TaskResult(**tested, hparams=work.hparams(found), search=found.trials, cost=cost, notes=work.notes(found))

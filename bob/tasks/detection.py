@@ -23,7 +23,7 @@ from bob.metrics.resampling import RESAMPLES, percentile_interval
 from bob.tasks.contact_sheet import chosen, detection_sheet
 from bob.tasks.dense import DenseWork, run_dense
 from bob.tasks.detection_options import options_of
-from bob.tasks.result import TaskResult
+from bob.tasks.result import TaskResult, listed
 from bob.training.inference import Forward
 from bob.training.trial import Trial
 
@@ -46,12 +46,7 @@ class DetectionWork(DenseWork):
     @property
     def with_masks(self) -> bool:
         """Whether objects have masks."""
-        return self.annotation == "instances"
-
-    @property
-    def annotation(self) -> str:
-        """What the task needs to know about each picture."""
-        return "instances" if self.setup.job.task == "instance_segmentation" else "boxes"
+        return self.pictures["train"].annotation == "instances"
 
     def has_truth(self, split: str, index: int) -> bool:
         """Tell whether a picture has an object that counts."""
@@ -85,7 +80,7 @@ class DetectionWork(DenseWork):
         """Score test: every metric, the AP's interval over resampled pictures, each picture's detections."""
         found = self.detections(model, "test")
         pictures = self.pictures["test"]
-        order = sorted(range(len(pictures)), key=lambda index: pictures.ids[index])
+        order = self.by_id("test")
         scores = self._scores("test", found, order, resamples=RESAMPLES)
         main = scores[0]
         score = self._ap(main)
@@ -197,10 +192,4 @@ def _outcomes(ids: list[str], found: list[Detections]) -> dict[str, np.ndarray]:
     }
     if any(picture.masks is not None for picture in found):
         columns["masks"] = [[rle["counts"].decode("ascii") for rle in picture.masks or ()] for picture in found]
-    return {name: _objects(values) for name, values in columns.items()}
-
-
-def _objects(values: list[Any]) -> np.ndarray:
-    array = np.empty(len(values), dtype=object)
-    array[:] = values
-    return array
+    return listed(columns)

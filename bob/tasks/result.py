@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,3 +40,12 @@ class TaskResult:
     notes: dict[str, Any] = field(default_factory=dict)
     replicates: np.ndarray | None = None
     contact_sheet: bytes | None = None
+
+
+def listed(columns: Mapping[str, Sequence[Any]]) -> dict[str, np.ndarray]:
+    """Return outcome columns whose entries are texts or lists, one object per test sample."""
+    found = {}
+    for name, values in columns.items():
+        found[name] = np.empty(len(values), dtype=object)
+        found[name][:] = values
+    return found

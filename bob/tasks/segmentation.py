@@ -21,7 +21,7 @@ from bob.metrics.resampling import RESAMPLES, percentile_interval
 from bob.metrics.segmentation import areas, segmentation_scores
 from bob.tasks.contact_sheet import chosen, segmentation_sheet
 from bob.tasks.dense import DenseWork, run_dense
-from bob.tasks.result import TaskResult
+from bob.tasks.result import TaskResult, listed
 from bob.tasks.sliding import slide
 from bob.training.inference import Forward
 from bob.training.trial import Trial
@@ -42,11 +42,6 @@ def frozen(job: Job, context: Context) -> TaskResult:
 
 class SegmentationWork(DenseWork):
     """A job of label maps."""
-
-    @property
-    def annotation(self) -> str:
-        """What the task needs to know about each picture."""
-        return "semantic"
 
     @property
     def head_has_batch_norm(self) -> bool:
@@ -90,7 +85,7 @@ class SegmentationWork(DenseWork):
     def test(self, model: nn.Module) -> dict[str, Any]:
         """Score test: every metric, the mIoU's interval over resampled pictures, each picture's areas per class."""
         pictures = self.pictures["test"]
-        order = sorted(range(len(pictures)), key=lambda index: pictures.ids[index])
+        order = self.by_id("test")
         shown = [order[place] for place in chosen(len(order))]
         counted, maps = self.counted(model, "test", shown=shown)
         counted = counted[order]
@@ -163,11 +158,5 @@ def labels_at(logits: Tensor, size: tuple[int, int]) -> np.ndarray:
 
 
 def _outcomes(ids: list[str], counted: np.ndarray) -> dict[str, np.ndarray]:
-    columns: dict[str, list[Any]] = {"sample_id": ids}
-    for place, name in enumerate(("intersection", "predicted", "truth")):
-        columns[name] = counted[:, place].tolist()
-    found = {}
-    for name, values in columns.items():
-        found[name] = np.empty(len(values), dtype=object)
-        found[name][:] = values
-    return found
+    areas_of = {name: counted[:, place].tolist() for place, name in enumerate(("intersection", "predicted", "truth"))}
+    return listed({"sample_id": ids, **areas_of})
