@@ -1,8 +1,8 @@
-"""Parameters that the protocols of every dense task share, as data. No torch: planning reads this."""
+"""The two protocols of every dense task, as data. No torch: planning reads this."""
 
 from __future__ import annotations
 
-from bob.tasks.spec import Param
+from bob.tasks.spec import Param, Protocol
 
 BUDGET = ("max_train", "max_val", "max_test", "images_seen", "trials")
 SEED_VARIES = "initialisation of neck, head and a random control, augmentation and order; never the subset of train"
@@ -25,3 +25,35 @@ LAYER_DECAY = {
         default=0.9, doc="factor on the learning rate for each layer group below the head", low=0, high=1.0
     ),
 }
+
+
+def dense_protocols(
+    module: str, params: dict[str, Param], *, rates: tuple[float, ...], epochs: int, check: str = ""
+) -> dict[str, Protocol]:
+    """Return `finetune` and `frozen`: the same but for what trains, and for the layer decay that only one needs.
+
+    Args:
+        module: Holds the functions ``finetune`` and ``frozen``.
+        params: Of the task's heads.
+        rates: Learning rates, in the order tried.
+        epochs: Passes over train if the budget does not say.
+        check: As ``Protocol.check``.
+    """
+    lrs = Param(default=rates, doc="learning rates, in the order tried: `trials` says how many", low=1e-9)
+    shared = {"lrs": lrs, **params, **TRAINING}
+    kinds = {"finetune": (FINETUNE_DOC, {**shared, **LAYER_DECAY}), "frozen": (FROZEN_DOC, shared)}
+    return {
+        name: Protocol(
+            name=name,
+            doc=doc,
+            run=f"{module}:{name}",
+            params=own,
+            budget=BUDGET,
+            uses=("profile",),
+            seed_varies=SEED_VARIES,
+            check=check,
+            epochs=epochs,
+            trials=1,
+        )
+        for name, (doc, own) in kinds.items()
+    }

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from bob.tasks.dense_params import BUDGET, FINETUNE_DOC, FROZEN_DOC, LAYER_DECAY, SEED_VARIES, TRAINING
+from bob.heads.detection_options import HEADS as BOX_HEADS
+from bob.heads.detection_options import MASK_HEADS
+from bob.tasks.dense_params import dense_protocols
 from bob.tasks.spec import Param, Protocol, Task
 
-BOX_HEADS = ("faster_rcnn", "cascade_rcnn", "fcos", "retinanet")
-MASK_HEADS = ("mask_rcnn", "cascade_mask_rcnn")
+RATES = (5e-4, 2e-4, 1e-3, 1e-4)
 AREAS = {"small": "under 32 x 32 pixels", "medium": "32 x 32 to 96 x 96 pixels", "large": "over 96 x 96 pixels"}
 
 
@@ -46,37 +47,13 @@ def _params(heads: tuple[str, ...]) -> dict[str, Param]:
             low=0.05,
             high=4.0,
         ),
-        **TRAINING,
     }
 
 
-def _protocols(heads: tuple[str, ...], rates: tuple[float, ...]) -> dict[str, Protocol]:
-    lrs = {"lrs": Param(default=rates, doc="learning rates, in the order tried: `trials` says how many", low=1e-9)}
-    finetune = Protocol(
-        name="finetune",
-        doc=FINETUNE_DOC,
-        run="bob.tasks.detection:finetune",
-        params={**lrs, **_params(heads), **LAYER_DECAY},
-        budget=BUDGET,
-        uses=("profile",),
-        seed_varies=SEED_VARIES,
-        check="bob.tasks.detection_options:check",
-        epochs=12,
-        trials=1,
+def _protocols(heads: tuple[str, ...]) -> dict[str, Protocol]:
+    return dense_protocols(
+        "bob.tasks.detection", _params(heads), rates=RATES, epochs=12, check="bob.tasks.detection_options:check"
     )
-    frozen = Protocol(
-        name="frozen",
-        doc=FROZEN_DOC,
-        run="bob.tasks.detection:frozen",
-        params={**lrs, **_params(heads)},
-        budget=BUDGET,
-        uses=("profile",),
-        seed_varies=SEED_VARIES,
-        check="bob.tasks.detection_options:check",
-        epochs=12,
-        trials=1,
-    )
-    return {"finetune": finetune, "frozen": frozen}
 
 
 DETECTION = Task(
@@ -84,7 +61,7 @@ DETECTION = Task(
     version=1,
     metric="box_ap",
     metrics=_metrics("box", "boxes"),
-    protocols=_protocols(BOX_HEADS, (5e-4, 2e-4, 1e-3, 1e-4)),
+    protocols=_protocols(BOX_HEADS),
     annotation="boxes",
 )
 
@@ -93,6 +70,6 @@ INSTANCE_SEGMENTATION = Task(
     version=1,
     metric="mask_ap",
     metrics={**_metrics("mask", "masks"), **_metrics("box", "boxes")},
-    protocols=_protocols(MASK_HEADS, (5e-4, 2e-4, 1e-3, 1e-4)),
+    protocols=_protocols(MASK_HEADS),
     annotation="instances",
 )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bob.tasks.dense_params import BUDGET, FINETUNE_DOC, FROZEN_DOC, LAYER_DECAY, SEED_VARIES, TRAINING
-from bob.tasks.spec import Param, Protocol, Task
+from bob.tasks.dense_params import dense_protocols
+from bob.tasks.spec import Param, Task
 
 HEADS = ("upernet", "deeplabv3plus", "fcn", "linear")
 
@@ -14,9 +14,6 @@ METRICS = {
 }
 
 PARAMS = {
-    "lrs": Param(
-        default=(1e-3, 3e-4, 3e-3, 1e-4), doc="learning rates, in the order tried: `trials` says how many", low=1e-9
-    ),
     "head": Param(default="upernet", doc="what turns the pyramid into a class per pixel", choices=HEADS),
     "channels": Param(default=256, doc="channels of the head", low=8),
     "batch_size": Param(default=8, doc="effective batch in pictures, whatever the micro-batch", low=2),
@@ -32,7 +29,6 @@ PARAMS = {
         choices=("whole", "slide"),
     ),
     "overlap": Param(default=0.33, doc="share of a window that the next one repeats (`slide`)", low=0.0, high=0.9),
-    **TRAINING,
 }
 
 
@@ -41,29 +37,6 @@ SEMANTIC_SEGMENTATION = Task(
     version=1,
     metric="miou",
     metrics=METRICS,
-    protocols={
-        "finetune": Protocol(
-            name="finetune",
-            doc=FINETUNE_DOC,
-            run="bob.tasks.segmentation:finetune",
-            params={**PARAMS, **LAYER_DECAY},
-            budget=BUDGET,
-            uses=("profile",),
-            seed_varies=SEED_VARIES,
-            epochs=16,
-            trials=1,
-        ),
-        "frozen": Protocol(
-            name="frozen",
-            doc=FROZEN_DOC,
-            run="bob.tasks.segmentation:frozen",
-            params=PARAMS,
-            budget=BUDGET,
-            uses=("profile",),
-            seed_varies=SEED_VARIES,
-            epochs=16,
-            trials=1,
-        ),
-    },
+    protocols=dense_protocols("bob.tasks.segmentation", PARAMS, rates=(1e-3, 3e-4, 3e-3, 1e-4), epochs=16),
     annotation="semantic",
 )
