@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bob.backbones.spec import Backbone
 from bob.job import Job
+from bob.tasks.spec import TASKS
 
 # Seen over the catalogue: multiply-accumulates at 224 px are about 0.17 G per million parameters, within a factor
 # of two from mobile nets to transformers.
@@ -65,7 +66,7 @@ def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) 
     """Return the seconds a job is expected to cost the whole machine, good to a factor of two or three."""
     rate = GPU_GMACS_PER_S * machine.gpus if machine.gpus else CORE_GMACS_PER_S * machine.cores
     picture_s = gmacs(backbone, image_size) / rate + DECODE_S / machine.cores
-    if "head" in dict(job.params):
+    if TASKS.get(job.task).annotation != "label":
         return _dense_s(job, backbone, image_size, machine, rate)
     scored = _pictures(job, "test", job.budget.max_test) + _pictures(job, "val", job.budget.max_val)
     if job.protocol == "finetune":
@@ -96,7 +97,6 @@ def _dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine, ra
 
 
 def _pictures(job: Job, split: str, cap: int | None) -> int:
-    annotation = "semantic" if job.task == "semantic_segmentation" else "label"
-    sizes = job.dataset_spec.counts(annotation) if job.dataset_spec else {}
+    sizes = job.dataset_spec.counts(TASKS.get(job.task).annotation) if job.dataset_spec else {}
     count = sizes.get(split, DEFAULT_PICTURES)
     return min(count, cap) if cap else count
