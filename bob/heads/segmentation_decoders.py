@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -14,12 +15,12 @@ ASPP_DROPOUT = 0.1  # as in the authors' code; their paper names none
 CLASSIFIER_STD = 0.01
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Maps of a pyramid, finest first, to logits."""
 
+    @abstractmethod
     def classifiers(self) -> list[nn.Module]:
         """Return the layers whose outputs, added, are the logits."""
-        raise NotImplementedError
 
 
 def upernet(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> Head:
