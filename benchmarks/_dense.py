@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from benchmarks._jobs import benchmark_job
 from bob.backbones import catalogue, weights
 from bob.backbones.loader import build_backbone
 from bob.context import Context
+from bob.data.resolve import resolve_dataset
 from bob.job import Budget
 from bob.registry import load_reference
 from bob.tasks.result import TaskResult
@@ -24,18 +28,78 @@ ARCH = "tf_efficientnet_lite0"
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 
 
-def bob_result(
-    tag: str, data: Path, *, task: str, size: int, images_seen: int, root: Path, threads: int, **params: Any
-) -> tuple[TaskResult, float]:
-    """Return the result of BoB's `finetune` on ``ARCH.tag`` and the seconds it took, scoring included."""
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """BoB's side of a comparison.
+
+    Attributes:
+        task: A dense task.
+        size: Short side of the input in pixels.
+        epochs: Passes over train.
+        metrics: Columns to print, by label.
+        params: Protocol parameters that differ from the defaults.
+    """
+
+    task: str
+    size: int
+    epochs: int
+    metrics: dict[str, str]
+    params: dict[str, Any]
+
+
+Peer = Callable[[str, Path, Path], dict[str, float]]
+
+
+def compare(doc: str | None, *, name: str, side: Side, peer: Peer, peer_name: str) -> None:
+    """Run BoB's side and the peer on both checkpoints, as the command line says, and print a line each.
+
+    Args:
+        doc: The benchmark's description.
+        name: The data set's folder below ``../shared/data``.
+        side: BoB's.
+        peer: Called with (tag, data, a folder for caches); returns its figures by label.
+        peer_name: For the lines.
+    """
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, default=DATA / name)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--tags", nargs="+", default=["in1k", "random"], help="which checkpoints of lite0")
+    parser.add_argument("--sides", nargs="+", default=["bob", "peer"], choices=["bob", "peer"])
+    options = parser.parse_args()
+    if not options.data.is_dir():
+        print(f"skipped: there is no folder {options.data}; --data names one")
+        return
+    torch.set_num_threads(options.threads)
+    print(f"{ARCH}, short side {side.size}, {side.epochs} epochs, {options.threads} CPU threads", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        for tag in options.tags:
+            if "bob" in options.sides:
+                report(f"BoB, {tag}", bob_figures(tag, options.data, side, root, options.threads))
+            if "peer" in options.sides:
+                report(f"{peer_name}, {tag}", peer(tag, options.data, root))
+
+
+def bob_figures(tag: str, data: Path, side: Side, root: Path, threads: int) -> dict[str, float]:
+    """Return the metrics of BoB's `finetune` on ``ARCH.tag`` and its seconds in training and in all."""
     context = Context(results_dir=root / f"results-{tag}", cache_dir=root / "cache", threads=threads)
-    budget = Budget(images_seen=images_seen, trials=1)
+    task = TASKS.get(side.task)
+    spec = resolve_dataset(str(data), cache_dir=context.cache_dir)
+    budget = Budget(images_seen=side.epochs * spec.counts(task.annotation)["train"], trials=1)
     job = benchmark_job(
-        f"{ARCH}.{tag}", str(data), "finetune", size=size, context=context, task=task, budget=budget, **params
+        f"{ARCH}.{tag}",
+        str(data),
+        "finetune",
+        size=side.size,
+        context=context,
+        task=side.task,
+        budget=budget,
+        **side.params,
     )
     started = time.perf_counter()
-    result = load_reference(TASKS.get(task).protocols["finetune"].run)(job, context)
-    return result, time.perf_counter() - started
+    result: TaskResult = load_reference(task.protocols["finetune"].run)(job, context)
+    metrics = {label: result.metrics[column] for label, column in side.metrics.items()}
+    return {**metrics, "train_s": result.cost["train_s"], "wall_s": time.perf_counter() - started}
 
 
 def peer_backbone(tag: str, root: Path) -> nn.Module:
@@ -94,7 +158,6 @@ def shuffled(count: int, batch_size: int, epoch: int) -> list[list[int]]:
     return [order[start : start + batch_size] for start in range(0, count - batch_size + 1, batch_size)]
 
 
-def report(rows: list[tuple[str, dict[str, float]]]) -> None:
-    """Print one line per model; figures over one run, or the median of several."""
-    for name, figures in rows:
-        print(f"{name:<28}" + "  ".join(f"{label} {value:.3f}" for label, value in figures.items()), flush=True)
+def report(name: str, figures: dict[str, float]) -> None:
+    """Print one model's line."""
+    print(f"{name:<28}" + "  ".join(f"{label} {value:.3f}" for label, value in figures.items()), flush=True)

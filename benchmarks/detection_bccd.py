@@ -7,9 +7,6 @@ pictures by pycocotools. ``--data`` names a folder with SPLIT.json and SPLIT/*.j
 
 from __future__ import annotations
 
-import argparse
-import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +19,7 @@ from torchvision.models.detection.rpn import AnchorGenerator
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from benchmarks._dense import DATA, bob_result, peer_backbone, report, shuffled, train_peer
+from benchmarks._dense import Side, compare, peer_backbone, shuffled, train_peer
 
 SIDE, EPOCHS, BATCH = 320, 6, 4
 PEER_LR = 5e-4
@@ -48,13 +45,17 @@ def peer(tag: str, data: Path, root: Path) -> dict[str, float]:
     """Train and score the peer."""
     from pycocotools.coco import COCO
 
+    coco = COCO(str(data / "train.json"))
+    images, ids = coco.dataset["images"], sorted(coco.getCatIds())
+    if ids != list(range(1, len(ids) + 1)):
+        raise SystemExit(f"category ids {ids}: the peer takes them as labels, so 1 to {len(ids)} are expected")
     torch.manual_seed(0)
     backbone = _Pyramid(peer_backbone(tag, root))
     anchors = AnchorGenerator(((32,), (64,), (128,), (256,)), ((0.5, 1.0, 2.0),) * 4)
     half = [0.5] * 3
     model = FasterRCNN(
         backbone,
-        num_classes=4,
+        num_classes=len(ids) + 1,
         rpn_anchor_generator=anchors,
         box_roi_pool=MultiScaleRoIAlign(["0", "1", "2"], output_size=7, sampling_ratio=2),
         rpn_post_nms_top_n_train=PROPOSALS,
@@ -65,8 +66,6 @@ def peer(tag: str, data: Path, root: Path) -> dict[str, float]:
         image_mean=half,
         image_std=half,
     )
-    coco = COCO(str(data / "train.json"))
-    images = coco.dataset["images"]
     pixels = {image["id"]: _read(data / "train" / image["file_name"]) for image in images}
 
     def batches(epoch: int) -> Iterator[tuple[list[torch.Tensor], list[dict[str, torch.Tensor]]]]:
@@ -120,42 +119,21 @@ def _scored(model: torch.nn.Module, data: Path) -> dict[str, float]:
     return {"AP": float(scored.stats[0]), "AP50": float(scored.stats[1])}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA / "bccd")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tags", nargs="+", default=["in1k", "random"], help="which of BoB's two")
-    parser.add_argument("--without-peer", action="store_true", help="only BoB's")
-    options = parser.parse_args()
-    if not options.data.is_dir():
-        print(f"skipped: there is no folder {options.data}; --data names one")
-        return
-    torch.set_num_threads(options.threads)
-    print(f"tf_efficientnet_lite0, short side {SIDE}, {EPOCHS} epochs, {options.threads} CPU threads")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for tag in options.tags:
-            result, wall_s = bob_result(
-                tag,
-                options.data,
-                task="detection",
-                size=SIDE,
-                images_seen=EPOCHS * len(json.loads((options.data / "train.json").read_text())["images"]),
-                root=root,
-                threads=options.threads,
-                batch_size=BATCH,
-                levels=LEVELS,
-                anchor_scale=4.0,
-                proposals=PROPOSALS,
-                roi_batch=ROI_BATCH,
-                scale=(1.0, 1.0),
-                lrs=(1e-3,),
-            )
-            metrics = {"AP": result.metrics["box_ap"], "AP50": result.metrics["box_ap50"]}
-            report([(f"BoB, {tag}", {**metrics, "train_s": result.cost["train_s"], "wall_s": wall_s})])
-        if not options.without_peer:
-            report([("torchvision, in1k", peer("in1k", options.data, root))])
-
+SIDE_OF_BOB = Side(
+    task="detection",
+    size=SIDE,
+    epochs=EPOCHS,
+    metrics={"AP": "box_ap", "AP50": "box_ap50"},
+    params={
+        "batch_size": BATCH,
+        "levels": LEVELS,
+        "anchor_scale": 4.0,
+        "proposals": PROPOSALS,
+        "roi_batch": ROI_BATCH,
+        "scale": (1.0, 1.0),
+        "lrs": (1e-3,),
+    },
+)
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, name="bccd", side=SIDE_OF_BOB, peer=peer, peer_name="torchvision")

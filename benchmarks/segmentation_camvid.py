@@ -7,8 +7,6 @@ SPLIT/images and SPLIT/masks whose label 11 is ignored.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.nn.functional import cross_entropy, interpolate
 
-from benchmarks._dense import DATA, bob_result, peer_backbone, report, shuffled, train_peer
+from benchmarks._dense import Side, compare, peer_backbone, shuffled, train_peer
 
 HEIGHT, WIDTH, EPOCHS, BATCH, CLASSES = 192, 256, 8, 4, 11
 PEER_LR = 1e-3
@@ -100,40 +98,13 @@ def _scored(model: nn.Module, data: Path) -> float:
     return float(np.mean(both / (confusion.sum(0) + confusion.sum(1) - both)))
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=DATA / "camvid")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--tags", nargs="+", default=["in1k", "random"], help="which of BoB's two")
-    parser.add_argument("--without-peer", action="store_true", help="only BoB's")
-    options = parser.parse_args()
-    if not options.data.is_dir():
-        print(f"skipped: there is no folder {options.data}; --data names one")
-        return
-    torch.set_num_threads(options.threads)
-    print(f"tf_efficientnet_lite0, {HEIGHT} x {WIDTH}, {EPOCHS} epochs, {options.threads} CPU threads")
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        for tag in options.tags:
-            result, wall_s = bob_result(
-                tag,
-                options.data,
-                task="semantic_segmentation",
-                size=HEIGHT,
-                images_seen=EPOCHS * len(list((options.data / "train" / "images").iterdir())),
-                root=root,
-                threads=options.threads,
-                batch_size=BATCH,
-                channels=128,
-                lrs=(2e-3,),
-                scale=(0.75, 2.0),
-            )
-            figures = {"mIoU": result.metrics["miou"], "train_s": result.cost["train_s"], "wall_s": wall_s}
-            report([(f"BoB, {tag}", figures)])
-        if not options.without_peer:
-            for tag in ("in1k", "random"):
-                report([(f"smp FPN, {tag}", peer(tag, options.data, root))])
-
+SIDE_OF_BOB = Side(
+    task="semantic_segmentation",
+    size=HEIGHT,
+    epochs=EPOCHS,
+    metrics={"mIoU": "miou"},
+    params={"batch_size": BATCH, "channels": 128, "lrs": (2e-3,), "scale": (0.75, 2.0)},
+)
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, name="camvid", side=SIDE_OF_BOB, peer=peer, peer_name="smp FPN")
