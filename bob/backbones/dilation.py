@@ -17,11 +17,11 @@ def takes_output_stride(arch: str, output_stride: int) -> bool:
     try:
         model: Any = shapes_only(arch, classes=0, size={"output_stride": output_stride})
     except (TypeError, AssertionError, NotImplementedError):
-        return False
+        return False  # timm has no list of them: each kind of network refuses in its own way
     return max(level["reduction"] for level in model.feature_info) <= output_stride
 
 
-def dilate(module: Any, indices: Iterable[int], *, output_stride: int) -> bool:
+def dilate(module: Any, indices: Iterable[int], *, output_stride: int) -> None:
     """Dilate a MobileNetV3 or V4, which timm does only for its feature networks; weights stay as they are.
 
     As in timm's builder, the convolution that had the stride keeps its dilation; those after it get its stride's.
@@ -30,19 +30,15 @@ def dilate(module: Any, indices: Iterable[int], *, output_stride: int) -> bool:
         module: The network, changed in place if it can be.
         indices: Numbers of its feature levels from the first that is coarser than ``output_stride``.
         output_stride: Of the result.
-
-    Returns:
-        Whether it could be done.
     """
     ends, blocks = getattr(module, "stage_ends", None), getattr(module, "blocks", None)
     levels = list(indices)
     if type(module).__name__ != "MobileNetV3" or ends is None or blocks is None:
-        return False
+        return
     if levels:
         _dilate(conv for block in blocks[ends[levels[0] - 1] :] for conv in _convolutions(block))
     for level in levels:
         module.feature_info[level]["reduction"] = output_stride
-    return True
 
 
 def _convolutions(block: nn.Module) -> list[nn.Conv2d]:
