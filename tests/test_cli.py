@@ -64,6 +64,13 @@ def test_one_job_needs_no_suite_file(capsys):
     assert (job["protocol"], job["image_size"], job["params"]["k"], job["state"]) == ("knn", 96, 7, "to run")
 
 
+def test_a_size_on_the_command_line_is_every_tasks_size(capsys):
+    assert main(["plan", "small_backbones", "--json"]) == 0
+    assert {job["image_size"] for job in json.loads(capsys.readouterr().out)} >= {128, 160}
+    assert main(["plan", "small_backbones", "--set", "image_size=224", "--json"]) == 0
+    assert {job["image_size"] for job in json.loads(capsys.readouterr().out)} == {224}
+
+
 def test_the_plan_says_what_cannot_run_and_why(capsys):
     assert main(["plan", "small_backbones", "--json"]) == 0
     jobs = json.loads(capsys.readouterr().out)

@@ -80,6 +80,14 @@ def test_class_masks_have_a_background_and_an_ignored_border(tmp_path, cache):
     assert (test.semantic(1)[5] == IGNORE).all() and test.sizes.tolist() == [[30, 40]] * 3
 
 
+def test_pictures_with_masks_are_counted_apart_from_those_with_boxes(tmp_path, cache):
+    spec = resolve_dataset(str(_voc(tmp_path / "VOC2012")), cache_dir=cache)
+    for annotation in ("boxes", "semantic"):
+        counts = {split: len(_open(spec, cache, annotation, split)) for split in ("train", "val", "test")}
+        assert spec.counts(annotation) == counts
+    assert spec.counts("semantic") != spec.counts("boxes")
+
+
 FAULTS = {
     "outside": (_object(box=(60, 4, 70, 12)), "a box outside its picture"),
     "no area": (_object(box=(10, 4, 5, 12)), "a box with no area"),
