@@ -6,18 +6,17 @@ comparison is paired. Where scores are means over test samples, ``resampled_mean
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+
+from bob.metrics.resampling import resampled_counts
 
 Floats = NDArray[np.float64]
 
 ALPHA = 0.05
 MIN_REFERENCE = 5
 RESAMPLES = 5000
-_CHUNK_CELLS = 4_000_000
 
 
 def ranks(scores: Floats) -> NDArray[np.int64]:
@@ -57,18 +56,9 @@ def mcnemar_exact(first: Floats, second: Floats) -> float:
 def resampled_means(outcomes: Floats, *, seed: int = 0, resamples: int = RESAMPLES) -> Floats:
     """Return bootstrap means, (resamples, backbones): every backbone is scored on the same resampled test samples."""
     matrix = np.atleast_2d(np.asarray(outcomes, dtype=float))
-    return np.concatenate([counts @ matrix.T for counts in _resampled_counts(matrix.shape[1], seed, resamples)])
-
-
-def _resampled_counts(samples: int, seed: int, resamples: int) -> Iterator[Floats]:
-    """Yield blocks of weights, (block, samples), that sum to one: how often each sample is drawn, over ``samples``."""
-    generator = np.random.default_rng(seed)
-    block = max(1, _CHUNK_CELLS // max(samples, 1))
-    for start in range(0, resamples, block):
-        size = min(block, resamples - start)
-        drawn = generator.integers(0, samples, size=(size, samples))
-        drawn += np.arange(size)[:, None] * samples
-        yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples) / samples
+    samples = matrix.shape[1]
+    drawn = resampled_counts(samples, seed=seed, resamples=resamples)
+    return np.concatenate([(counts / samples) @ matrix.T for counts in drawn])
 
 
 def bootstrap_p_values(scores: Floats, replicates: Floats, best: int) -> Floats:
