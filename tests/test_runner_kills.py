@@ -38,9 +38,14 @@ def finish(runner: subprocess.Popen[str]) -> dict[str, object]:
     return json.loads(out.splitlines()[-1])
 
 
-def wait_for(folder: Path, word: str, *, runner: subprocess.Popen[str]) -> None:
-    """Wait until an event of a kind has happened."""
-    while not any(words[0] == word for words in events(folder / "cache")):
+def happened(folder: Path, word: str) -> int:
+    """Count the events of a kind so far."""
+    return sum(words[0] == word for words in events(folder / "cache"))
+
+
+def wait_for(folder: Path, word: str, *, runner: subprocess.Popen[str], before: int = 0) -> None:
+    """Wait until an event of a kind has happened, in addition to those ``before``."""
+    while happened(folder, word) <= before:
         assert runner.poll() is None, runner.communicate()
         time.sleep(0.005)
 
@@ -57,20 +62,29 @@ def descendants(runner: subprocess.Popen[str]) -> set[int]:
 
 
 def kill_and_rerun(folder: Path, *, rounds: int, seed: int) -> None:
-    """Kill the runner of an unfinished suite at random moments, then let one finish; check the store."""
+    """Kill the runner of an unfinished suite at random moments of its work, then let one finish; check the store.
+
+    Every start names the same jobs, and each round waits for jobs of its own: what is killed is at work.
+    """
     chance = random.Random(seed)
-    count = 4 * rounds + 8
+    count = 8 * rounds + 8
+    suite = (folder, count, "sleep", 0.1)
+    store = ResultStore(folder / "results")
     for _ in range(rounds):
-        runner = start(folder, count, "sleep", 0.1)
-        wait_for(folder, "run", runner=runner)
-        time.sleep(chance.uniform(0.0, 0.5))
-        below = descendants(runner) if runner.poll() is None else set()
+        before = happened(folder, "run")
+        runner = start(*suite)
+        wait_for(folder, "run", runner=runner, before=before + chance.randint(0, 4))
+        time.sleep(chance.uniform(0.0, 0.2))
+        below = descendants(runner)
         runner.kill()
         runner.communicate()
         assert_gone(below)
-        ResultStore(folder / "results").load()
-    finish(start(folder, count, "sleep", 0.01))
-    store = ResultStore(folder / "results")
+        if store.layout.root.is_dir():
+            store.load()
+    kept = sum(status == "ok" for status in store.statuses().values())
+    assert 0 < kept < count, "the kills found nothing done, or nothing left to do"
+    summary = finish(start(*suite))
+    assert summary["done_before"] == kept
     table = store.load()
     assert len(table) == table.job_id.nunique() == count
     assert set(table.status) == {"ok"}
@@ -141,7 +155,7 @@ def test_the_memory_of_the_runner_stays_flat_over_hundreds_of_jobs(tmp_path: Pat
     runner = start(tmp_path, 400, "quick", 0)
     sizes: dict[int, float] = {}
     while runner.poll() is None:
-        ended = sum(words[0] == "end" for words in events(tmp_path / "cache"))
+        ended = happened(tmp_path, "end")
         sizes[ended // 100] = psutil.Process(runner.pid).memory_info().rss / 1e6
         time.sleep(0.2)
     assert finish(runner)["counts"] == {"ok": 400}
