@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 
 import numpy as np
@@ -65,6 +66,26 @@ def test_classes_txt_tells_which_labels_are_ignored(tmp_path, cache, classes, ex
     spec = resolve_dataset(str(root), cache_dir=cache)
     found = _open(spec, cache).semantic(1)
     assert spec.classes == names and found[0, :4].tolist() == expected and (found[1:] == IGNORE).all()
+
+
+def test_a_label_that_is_ignored_without_a_word_is_said(tmp_path, cache, caplog):
+    root = mask_folders(tmp_path / "set", THREE, labels=4, classes="sky\nroad\ncar\n")
+    with caplog.at_level(logging.WARNING, logger="bob"):
+        resolve_dataset(str(root), cache_dir=cache)
+    assert "names 3 classes and no label to ignore: label 3 is ignored" in caplog.text
+
+
+def test_masks_that_count_from_1_lose_no_class_to_the_ignored_label(tmp_path, cache):
+    root = mask_folders(tmp_path / "set", THREE, labels=3)
+    for path in root.glob("*/masks/*.png"):
+        Image.fromarray(_stored(path) + 1).save(path)
+    (root / "classes.txt").write_text("sky\nroad\ncar\n")
+    with pytest.raises(DataError, match="names labels 0 to 2, but the masks hold 1 to 3: they count from 1") as error:
+        resolve_dataset(str(root), cache_dir=cache)
+    assert "Put a line 'ignore'" in str(error.value.hint)
+    (root / "classes.txt").write_text("ignore\nsky\nroad\ncar\n")
+    train = _open(resolve_dataset(str(root), cache_dir=cache), cache)
+    assert (train.semantic(0) == _stored(root / "train" / "masks" / "000.png") - 1).all()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +15,13 @@ from bob.data.decode import BROKEN_PICTURE
 from bob.data.fingerprint import inside
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
-from bob.data.masks import MAX_CLASSES, label_table, read_indices
+from bob.data.masks import MAX_CLASSES, THREADS, label_table, read_indices
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
 from bob.data.spec import DatasetSpec
 from bob.errors import DataError, DataMissingError
+
+log = logging.getLogger(__name__)
 
 CLASSES_FILE = "classes.txt"
 IGNORE_LINE = "ignore"
@@ -27,11 +31,12 @@ class MasksReader:
     """Reads ``masks:FOLDER``. Line k of ``classes.txt`` (from 0) names label k; see ``docs/data.md``."""
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
-        """Describe the folder; masks are opened only if no ``classes.txt`` says what their labels mean."""
+        """Describe the folder; masks are opened unless a ``classes.txt`` says which label is ignored."""
         root = Path(target).expanduser().resolve()
         stored = _scan(root)
         fingerprint = _fingerprint(root, stored, cache_dir)
         classes, _ = _labels(root, stored, fingerprint, cache_dir)
+        _check_ignored(root, len(classes), stored, fingerprint, cache_dir)
         return DatasetSpec(
             name=root.name,
             kind="masks",
@@ -95,14 +100,12 @@ def _labels(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the class names and the table from stored labels to classes."""
     lines = _class_lines(root)
-    if lines is None:
-        highest = kept(cache_dir, ["highest label", fingerprint], lambda: {"label": _highest_label(root, stored)})[
-            "label"
-        ]
-        _require_few(root, int(highest) + 1)
-        names = tuple(str(label) for label in range(int(highest) + 1))
-        return names, label_table({label: label for label in range(len(names))})
-    return _named_labels(root, [line.strip() for line in lines])
+    if lines is not None:
+        return _named_labels(root, [line.strip() for line in lines])
+    _, highest = _label_range(root, stored, fingerprint, cache_dir)
+    _require_few(root, highest + 1)
+    names = tuple(str(label) for label in range(highest + 1))
+    return names, label_table({label: label for label in range(len(names))})
 
 
 def _named_labels(root: Path, lines: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -129,15 +132,49 @@ def _require_few(root: Path, count: int) -> None:
         raise DataError(f"{root}: {count} classes; at most {MAX_CLASSES - 1} fit an 8-bit mask.", hint=None)
 
 
-def _highest_label(root: Path, stored: Mapping[str, Pairing]) -> int:
-    """Return the highest label but IGNORE in all masks; those that cannot be read are found when they are checked."""
-    highest = 0
-    for part in stored.values():
-        for name in part.masks:
-            try:
-                with Image.open(root / name) as image:
-                    values = read_indices(image)
-            except BROKEN_PICTURE:
-                continue
-            highest = max(highest, int(values[values != IGNORE].max(initial=0)))
-    return highest
+def _check_ignored(root: Path, classes: int, stored: Mapping[str, Pairing], fingerprint: str, cache_dir: Path) -> None:
+    """Say which label is ignored without a word, and refuse masks that count from 1: they would lose a class.
+
+    Raises:
+        DataError: No mask has label 0, some have the one after the last class, and no line says what is ignored.
+    """
+    lines = _class_lines(root)
+    if lines is None or any(line.strip().lower() == IGNORE_LINE for line in lines):
+        return
+    lowest, highest = _label_range(root, stored, fingerprint, cache_dir)
+    path = root / CLASSES_FILE
+    if highest != classes:
+        return
+    if lowest > 0:
+        raise DataError(
+            f"{path} names labels 0 to {classes - 1}, but the masks hold {lowest} to {highest}: they count from 1.",
+            hint=f"Put a line '{IGNORE_LINE}' (or the name of label 0) first in {path}.",
+        )
+    log.warning(
+        "%s names %d classes and no label to ignore: label %d is ignored. A line '%s' there says which label it is.",
+        *(path, classes, classes, IGNORE_LINE),
+    )
+
+
+def _label_range(root: Path, stored: Mapping[str, Pairing], fingerprint: str, cache_dir: Path) -> tuple[int, int]:
+    """Return the lowest and the highest label but IGNORE in all masks; what cannot be read is found by the check."""
+    names = [name for part in stored.values() for name in part.masks if name]
+
+    def find() -> dict[str, int]:
+        with ThreadPoolExecutor(THREADS) as pool:
+            found = [labels for labels in pool.map(lambda name: _labels_in(root / name), names) if labels]
+        lows, highs = [low for low, _ in found], [high for _, high in found]
+        return {"lowest": min(lows, default=0), "highest": max(highs, default=0)}
+
+    answer = kept(cache_dir, ["label range", fingerprint], find)
+    return int(answer["lowest"]), int(answer["highest"])
+
+
+def _labels_in(path: Path) -> tuple[int, int] | None:
+    try:
+        with Image.open(path) as image:
+            values = read_indices(image)
+    except BROKEN_PICTURE:
+        return None
+    labels = values[values != IGNORE]
+    return (int(labels.min()), int(labels.max())) if labels.size else None
