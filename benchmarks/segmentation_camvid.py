@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy, interpolate
 from benchmarks._dense import Side, compare, peer_backbone, shuffled, train_peer
 
 HEIGHT, WIDTH, EPOCHS, BATCH, CLASSES = 192, 256, 8, 4, 11
+BOB_BATCH = 2
 PEER_LR = 1e-3
 
 
@@ -103,7 +104,7 @@ SIDE_OF_BOB = Side(
     size=HEIGHT,
     epochs=EPOCHS,
     metrics={"mIoU": "miou"},
-    params={"batch_size": BATCH, "channels": 128, "lrs": (2e-3,), "scale": (0.75, 2.0)},
+    params={"batch_size": BOB_BATCH, "channels": 128, "lrs": (1e-3,), "scale": (0.75, 2.0)},
 )
 
 if __name__ == "__main__":

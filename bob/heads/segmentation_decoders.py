@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 from torch import Tensor, nn
@@ -12,18 +11,9 @@ from bob.errors import ConfigError
 
 ASPP_RATES = (6, 12, 18)  # of DeepLabV3+ at output stride 16 (arXiv 1802.02611, section 4)
 ASPP_DROPOUT = 0.1  # as in the authors' code; their paper names none
-CLASSIFIER_STD = 0.01
 
 
-class Head(nn.Module, ABC):
-    """Maps of a pyramid, finest first, to logits."""
-
-    @abstractmethod
-    def classifiers(self) -> list[nn.Module]:
-        """Return the layers whose outputs, added, are the logits."""
-
-
-def upernet(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> Head:
+def upernet(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> nn.Module:
     """UPerNet (Xiao et al. 2018, arXiv 1807.10221): pyramid pooling on top, an FPN, all levels fused at the finest.
 
     The decoder is segmentation-models-pytorch's, which also layer-normalises each map that it is given; no auxiliary
@@ -42,7 +32,7 @@ def upernet(channels: Sequence[int], strides: Sequence[int], *, classes: int, wi
     return _Decoded(_batch_free(decoder), width, classes, order=[0, 0, *range(len(channels))])
 
 
-def deeplabv3plus(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> Head:
+def deeplabv3plus(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> nn.Module:
     """DeepLabV3+ (Chen et al. 2018, arXiv 1802.02611) at output stride 16, its low-level map at stride 4.
 
     The decoder is segmentation-models-pytorch's: depthwise separable ASPP at rates 6, 12 and 18, one separable 3x3
@@ -71,7 +61,7 @@ def deeplabv3plus(channels: Sequence[int], strides: Sequence[int], *, classes: i
     return _Decoded(_batch_free(decoder), width, classes, order=[0, 0, 0, -1])
 
 
-def fcn(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> Head:
+def fcn(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> nn.Module:
     """FCN (Long et al. 2015, arXiv 1411.4038) on the top map, as torchvision has it: a 3x3 convolution to a quarter.
 
     ``width`` is not used: the head follows the backbone, as published.
@@ -81,7 +71,7 @@ def fcn(channels: Sequence[int], strides: Sequence[int], *, classes: int, width:
     return _TopMap(FCNHead(channels[-1], classes))
 
 
-class LinearOnLevels(Head):
+class LinearOnLevels(nn.Module):
     """Batch norm and a 1x1 convolution, as DINOv2 is evaluated (arXiv 2304.07193), on all levels of a pyramid.
 
     Meant is: resize all levels to the finest, concatenate, classify each pixel linearly. Resizing and a 1x1
@@ -106,12 +96,8 @@ class LinearOnLevels(Head):
             total = total + resize(coarse, total.shape[-2:])
         return total
 
-    def classifiers(self) -> list[nn.Module]:
-        """Return the convolution of each level."""
-        return list(self.levels)
 
-
-def linear(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> Head:
+def linear(channels: Sequence[int], strides: Sequence[int], *, classes: int, width: int) -> nn.Module:
     """Return ``LinearOnLevels``; ``width`` is not used."""
     return LinearOnLevels(channels, classes=classes)
 
@@ -121,21 +107,7 @@ def resize(logits: Tensor, size: Sequence[int]) -> Tensor:
     return functional.interpolate(logits, size=tuple(size), mode="bilinear", align_corners=False)
 
 
-def initialise(head: Head) -> None:
-    """Draw kernels from He's normal distribution (arXiv 1502.01852), classifiers from N(0, 0.01); all biases are 0."""
-    classifiers = {id(module) for module in head.classifiers()}
-    for module in head.modules():
-        if not isinstance(module, nn.Conv2d):
-            continue
-        if id(module) in classifiers:
-            nn.init.normal_(module.weight, std=CLASSIFIER_STD)
-        else:
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-
-
-class _Decoded(Head):
+class _Decoded(nn.Module):
     """A decoder of segmentation-models-pytorch, and the classifier on it."""
 
     def __init__(self, decoder: nn.Module, width: int, classes: int, *, order: list[int]) -> None:
@@ -147,11 +119,8 @@ class _Decoded(Head):
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return self.classifier(self.decoder([maps[place] for place in self.order]))
 
-    def classifiers(self) -> list[nn.Module]:
-        return [self.classifier]
 
-
-class _TopMap(Head):
+class _TopMap(nn.Module):
     """A head on the last map alone; its last layer is the classifier."""
 
     def __init__(self, head: nn.Sequential) -> None:
@@ -160,9 +129,6 @@ class _TopMap(Head):
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         return self.head(maps[-1])
-
-    def classifiers(self) -> list[nn.Module]:
-        return [self.head[-1]]
 
 
 def _batch_free(decoder: nn.Module) -> nn.Module:
