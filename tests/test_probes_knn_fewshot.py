@@ -8,7 +8,7 @@ import torch
 
 from bob.errors import ConfigError
 from bob.probes import knn
-from bob.probes.fewshot import draw_support, fewshot_probabilities
+from bob.probes.fewshot import draw_support, fit_fewshot
 from bob.probes.knn import FLOOR, knn_probabilities
 
 
@@ -73,10 +73,10 @@ def test_few_shots_use_nothing_but_the_support():
     generator = torch.Generator().manual_seed(0)
     labels = torch.arange(40) % 2
     train = torch.randn(40, 6, generator=generator) + 3.0 * labels[:, None] * torch.eye(6)[0]
-    queries = train[20:]
+    queries = torch.nn.functional.normalize(train[20:], dim=1)
     support = np.arange(10)
-    one = fewshot_probabilities(train, labels, queries, support=support, classes=2)
+    one = fit_fewshot(train, labels, support=support, classes=2).logits(queries)
     changed = train.clone()
     changed[10:20] = 1e3
-    assert torch.equal(one, fewshot_probabilities(changed, labels, queries, support=support, classes=2))
+    assert torch.equal(one, fit_fewshot(changed, labels, support=support, classes=2).logits(queries))
     assert (one.argmax(dim=1) == labels[20:]).double().mean() > 0.8

@@ -8,10 +8,9 @@ from numpy.typing import ArrayLike
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_f1_score
 
 from bob.errors import DataError, NumericalError
+from bob.metrics.reliability import ECE_BINS, SUM_TOLERANCE
 
-ECE_BINS = 15
 PROBABILITY_FLOOR = 1e-12
-SUM_TOLERANCE = 1e-4
 
 
 def classification_metrics(probabilities: ArrayLike, labels: ArrayLike) -> dict[str, float]:

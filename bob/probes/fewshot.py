@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bob.errors import ConfigError
-from bob.probes.logistic import fit_path
+from bob.probes.logistic import Logistic, fit_path
 
 
 def draw_support(labels: np.ndarray, *, class_names: Sequence[str], shots: int, seed: int, draw: int) -> np.ndarray:
@@ -33,18 +33,15 @@ def draw_support(labels: np.ndarray, *, class_names: Sequence[str], shots: int, 
     return np.sort(np.concatenate(chosen))
 
 
-def fewshot_probabilities(
-    train: Tensor, labels: Tensor, queries: Tensor, *, support: np.ndarray, classes: int, c: float = 10.0
-) -> Tensor:
-    """Return (m, classes) float64 probabilities of a logistic regression on the support pictures.
+def fit_fewshot(train: Tensor, labels: Tensor, *, support: np.ndarray, classes: int, c: float = 10.0) -> Logistic:
+    """Return a logistic regression on the support pictures, which takes features of unit length.
 
-    Features are scaled to unit length, which needs no statistics of pictures outside the draw (Tian et al. 2020, arXiv
-    2003.11539); the strength is fixed, ``C = c`` in scikit-learn's sense, as a few pictures leave none to choose it on.
+    Unit length needs no statistics of pictures outside the draw (Tian et al. 2020, arXiv 2003.11539); the strength is
+    fixed, ``C = c`` in scikit-learn's sense, as a few pictures leave none to choose it on.
 
     Args:
         train: (n, d) features.
         labels: (n,) int64.
-        queries: (m, d) features.
         support: Indices into ``train``.
         classes: Number of classes.
         c: Inverse strength.
@@ -52,4 +49,4 @@ def fewshot_probabilities(
     chosen = torch.as_tensor(np.asarray(support), device=train.device)
     x = torch.nn.functional.normalize(train[chosen], dim=1)
     (model,) = fit_path(x, labels[chosen], classes=classes, l2=[1 / (c * len(chosen))])
-    return model.probabilities(torch.nn.functional.normalize(queries, dim=1))
+    return model

@@ -31,9 +31,13 @@ class Logistic:
     l2: float
     loss: float
 
+    def logits(self, x: Tensor) -> Tensor:
+        """Return (n, c) logits in float64 for features ``x`` (n, d)."""
+        return (x @ self.weight + self.bias).double()
+
     def probabilities(self, x: Tensor) -> Tensor:
         """Return (n, c) class probabilities in float64 for features ``x`` (n, d)."""
-        return torch.softmax((x @ self.weight + self.bias).double(), dim=1)
+        return torch.softmax(self.logits(x), dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
