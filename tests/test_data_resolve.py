@@ -116,3 +116,11 @@ def test_a_packages_own_reader_is_found_by_its_entry_point(cache, monkeypatch):
 
     monkeypatch.setitem(READERS._entries, "mine", Mine())
     assert resolve_dataset("mine:thing", cache_dir=cache).name == "thing"
+
+
+def test_a_reader_looks_for_its_folder_below_the_data_directory_too(tmp_path):
+    root = class_folders(tmp_path / "data" / "flowers", {"a": 5, "b": 5})
+    found = resolve_dataset("folder:flowers", cache_dir=tmp_path / "cache", data_dir=tmp_path / "data")
+    assert found.root == str(root)
+    with pytest.raises(DataMissingError, match="'flowers' is not there"):
+        resolve_dataset("folder:flowers", cache_dir=tmp_path / "cache")

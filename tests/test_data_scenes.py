@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from bob.data import scenes
+from bob.data.pictures import open_split
+from bob.data.resolve import resolve_dataset
 from bob.errors import ConfigError
 
 SAMPLE = [("train", index) for index in range(12)] + [("val", 3), ("test", 7)]
@@ -113,3 +115,13 @@ def test_a_wrong_argument_is_named(arguments, word):
     split, index, more = arguments
     with pytest.raises(ConfigError, match=word):
         scenes.render(split, index, **more)
+
+
+def test_unseen_scenes_are_a_set_of_their_own_with_classes_of_their_own(tmp_path):
+    unseen, seen = (resolve_dataset(text, cache_dir=tmp_path) for text in ("scenes:test=6,unseen", "scenes:test=6"))
+    assert unseen.name == "scenes-unseen" and unseen.fingerprint != seen.fingerprint
+    assert set(unseen.classes).isdisjoint(seen.classes) and unseen.annotations == ("label",)
+    pictures = open_split(unseen, "test", cache_dir=tmp_path)
+    assert set(pictures.labels.tolist()) <= set(range(len(unseen.classes)))
+    other = open_split(seen, "test", cache_dir=tmp_path)
+    assert np.asarray(pictures.load(0)).tolist() != np.asarray(other.load(0)).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from bob.errors import ConfigError
 
 CACHE_BYTES = 2 << 30
 PILLOW_BYTES_PER_PIXEL = 4
+Change = Callable[[np.ndarray, int], np.ndarray]  # (uint8 (S, S, 3) view, index of the picture) -> the same shape
 
 
 def derived_seed(*parts: int) -> int:
@@ -72,11 +73,19 @@ class PictureCache:
 
 
 class Views:
-    """Maps (epoch, index) to a uint8 (S, S, 3) view of a picture; also the data set of torch's worker processes."""
+    """Maps (epoch, index) to a uint8 (S, S, 3) view of a picture; also the data set of torch's worker processes.
 
-    def __init__(self, cache: PictureCache, input: InputConfig, seed: int) -> None:
+    Args:
+        cache: The pictures.
+        input: The model's input.
+        seed: Of augmentation.
+        changes: Each turns evaluation's view of a picture, by index, into another; see ``changed``.
+    """
+
+    def __init__(self, cache: PictureCache, input: InputConfig, seed: int, changes: Sequence[Change] = ()) -> None:
         self._cache = cache
         self._seed = seed
+        self._changes = tuple(changes)
         self._eval_crop = EvalCrop(input)
         self._train_crop = TrainCrop(input)
 
@@ -85,8 +94,15 @@ class Views:
         image = self._cache.load(index)
         if epoch == EVALUATION:
             return self._eval_crop(image)
+        if epoch < EVALUATION:
+            return self._changes[changed(epoch)](self._eval_crop(image), index)
         generator = torch.Generator().manual_seed(derived_seed(self._seed, epoch, index))
         return self._train_crop(image, generator)
+
+
+def changed(number: int) -> int:
+    """Return what stands in the place of the epoch for evaluation's view after change ``number``; it is its inverse."""
+    return EVALUATION - 1 - number
 
 
 class PictureBatches:
@@ -102,6 +118,7 @@ class PictureBatches:
         cache_bytes: Decoded pictures kept in memory at most, in all processes together.
         device: Where batches are put; pixels travel as uint8 and are normalised there.
         start_method: How worker processes start ("fork", "spawn", "forkserver"); None is torch's default.
+        changes: What ``evaluation`` can do to the views, such as corruptions.
 
     Use it as a context manager, or call ``close``. One iterator at a time is supported with worker processes.
     """
@@ -118,6 +135,7 @@ class PictureBatches:
         cache_bytes: int = CACHE_BYTES,
         device: str | torch.device = "cpu",
         start_method: str | None = None,
+        changes: Sequence[Change] = (),
     ) -> None:
         if batch_size < 1 or loader_workers < 0 or threads < 1:
             raise ConfigError(
@@ -129,7 +147,7 @@ class PictureBatches:
         self._input = input
         self._seed = seed
         self._device = torch.device(device)
-        views = Views(PictureCache(pictures, cache_bytes // max(1, loader_workers)), input, seed)
+        views = Views(PictureCache(pictures, cache_bytes // max(1, loader_workers)), input, seed, changes)
         self._source = open_stream(
             views,
             collate,
@@ -155,11 +173,15 @@ class PictureBatches:
         for indices, images in self._images(epoch, steps[start_step:]):
             yield images, labels[indices].to(self._device, non_blocking=True)
 
-    def evaluation(self, start: int = 0) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """Yield (images float32 (n, 3, S, S), indices int64 (n,)) of all pictures in order, from ``start`` on."""
-        for indices, images in self._images(
-            EVALUATION, list(torch.arange(start, len(self.pictures)).split(self.batch_size))
-        ):
+    def evaluation(self, start: int = 0, *, change: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """Yield (images float32 (n, 3, S, S), indices int64 (n,)) of all pictures in order, from ``start`` on.
+
+        Args:
+            start: Index of the first.
+            change: Number of the change that the views go through; None leaves them as they are.
+        """
+        key = EVALUATION if change is None else changed(change)
+        for indices, images in self._images(key, list(torch.arange(start, len(self.pictures)).split(self.batch_size))):
             yield images, indices.numpy()
 
     def close(self) -> None:

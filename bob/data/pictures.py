@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.spec import DatasetSpec
 from bob.data.splits import arrange, balanced_subset
-from bob.errors import ConfigError, DataError
+from bob.errors import ConfigError, DataError, did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,11 @@ MEANING = {
     "boxes": "boxes",
     "instances": "boxes with masks",
     "semantic": "a class of each pixel",
+    "label_sets": "every class that is right",
+    "retrieval": "what its queries should find",
 }
+# What is known of whole pictures; ``open_dense`` opens the rest.
+KINDS = ("label", "label_sets", "retrieval")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,17 +44,31 @@ class Pictures:
         labels: Class indices, int64 (n,).
         ids: A stable name for each sample, unique in the data set.
         dropped: Names of bad pictures, which are left out; files that are no pictures by their names do not count.
+        label_sets: Every class that is right for each sample, where there may be several: a prediction is right if it
+            is among them, and ``labels`` (the first of each) is not to be scored. None elsewhere.
     """
 
     classes: tuple[str, ...]
     labels: np.ndarray
     ids: tuple[str, ...]
     dropped: tuple[str, ...]
+    label_sets: tuple[tuple[int, ...], ...] | None = None
     _samples: Samples
     _indices: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def among(self, chosen: np.ndarray) -> Pictures:
+        """Return those pictures alone for which ``chosen``, bool (n,), is true."""
+        places = np.flatnonzero(chosen)
+        return replace(
+            self,
+            labels=self.labels[places],
+            ids=tuple(self.ids[place] for place in places),
+            label_sets=None if self.label_sets is None else tuple(self.label_sets[place] for place in places),
+            _indices=self._indices[places],
+        )
 
     def load(self, index: int) -> Image.Image:
         """Return picture ``index`` as 8-bit RGB, the right way up.
@@ -61,17 +79,42 @@ class Pictures:
         return load_rgb(self._samples, int(self._indices[index]))
 
 
-def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_dir: Path) -> Pictures:
+def open_split(
+    spec: DatasetSpec, split: str, *, annotation: str = "label", cap: int | None = None, cache_dir: Path
+) -> Pictures:
     """Open a split ("train", "val" or "test"), or at most ``cap`` of its pictures, balanced over classes.
 
     The same ``cap`` always chooses the same pictures. Every picture is decoded once before the first use of a data
     set; bad ones are dropped with a warning that names them, or raise, as the spec's option ``policy`` says.
 
+    Args:
+        spec: The data set.
+        split: The split's name.
+        annotation: What must be known of the pictures: "label"; "label_sets" (several classes may be right); or
+            "retrieval" (labels 0 are the gallery, 1 the queries).
+        cap: How many pictures at most; None for all.
+        cache_dir: Where answers about pictures are kept.
+
     Raises:
-        DataError: The data set has no such split; it changed since it was resolved; more than 5 % of the pictures
-            asked for are bad; or one is bad and the policy is "error".
+        ConfigError: ``annotation`` is none of these, or ``cap`` is below 1.
+        DataError: The data set has no such annotation or split; it changed since it was resolved; more than 5 % of the
+            pictures asked for are bad; or one is bad and the policy is "error".
     """
-    require_annotation(spec, "label")
+    if annotation not in KINDS:
+        raise ConfigError(
+            f"annotation {annotation!r} is not one of {', '.join(KINDS)}.{did_you_mean(annotation, KINDS)}"
+        )
+    require_annotation(spec, annotation)
+    return _opened(spec, split, cap, cache_dir)
+
+
+def open_unlabelled(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_dir: Path) -> Pictures:
+    """Open a split as ``open_split`` does, whatever is known about its pictures: every label is -1."""
+    pictures = _opened(spec, split, cap, cache_dir)
+    return replace(pictures, labels=np.full(len(pictures), -1, dtype=np.int64))
+
+
+def _opened(spec: DatasetSpec, split: str, cap: int | None, cache_dir: Path) -> Pictures:
     stored = READERS.get(spec.kind).open(spec, cache_dir=cache_dir)
     name, indices = part_of(spec, split, stored)
     samples = stored[name]
@@ -82,6 +125,7 @@ def open_split(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_d
         labels=np.ascontiguousarray(samples.labels[chosen]),
         ids=tuple(samples.ids[index] for index in chosen),
         dropped=tuple(bad),
+        label_sets=None if samples.label_sets is None else tuple(samples.label_sets[index] for index in chosen),
         _samples=samples,
         _indices=chosen,
     )
@@ -118,12 +162,17 @@ def require_annotation(spec: DatasetSpec, annotation: str) -> None:
 def part_of(spec: DatasetSpec, split: str, stored: Mapping[str, Samples]) -> tuple[str, np.ndarray]:
     """Return the stored split that a split's pictures come from, and which of them they are."""
     parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
-    if split not in parts:
+    require_split(spec, split, parts)
+    return parts[split]
+
+
+def require_split(spec: DatasetSpec, split: str, has: Collection[str]) -> None:
+    """Raise DataError if a split is not among those that the data set has."""
+    if split not in has:
         raise DataError(
-            f"data set {spec.name!r} has no split {split!r}, only {', '.join(parts)}.",
+            f"data set {spec.name!r} has no split {split!r}, only {', '.join(has)}.",
             hint="A folder CLASS/*.jpg named as folder:PATH is divided into train, val and test.",
         )
-    return parts[split]
 
 
 def choose_good(

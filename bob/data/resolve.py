@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
 from bob.data.layouts import dense_layout
 from bob.data.pictures import POLICIES
@@ -19,6 +20,8 @@ PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "imagenet": ("imagefolder", {"layout": "test_only"}),
     "hf": ("huggingface", {}),
 }
+SEVERITIES = ("1", "2", "3", "4", "5")  # folders of ImageNet-C, each below its corruption's
+NOT_FOLDERS = ("scenes", "torchvision", "huggingface")  # readers whose target is a name
 LIST_HINT = "'bob list datasets' shows what there is; a folder is given by its path."
 
 
@@ -28,7 +31,8 @@ def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None,
     Args:
         text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
             ``data_dir``; or ``READER:TARGET`` with the readers ``folder``, ``imagenet`` (class folders named by
-            WordNet id; without splits it is all test), ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
+            WordNet id; without splits it is all test), ``imagenet_v2``, ``imagenet_real``, ``revisited``,
+            ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
         cache_dir: Where descriptions and fingerprints are kept.
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
@@ -43,7 +47,7 @@ def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None,
     kind, target, extra = _parse(text, data_dir)
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
     options = {**dict(spec.options), "policy": policy}
-    return replace(spec, options=tuple(sorted(options.items())))
+    return replace(spec, name=_name_of(spec), options=tuple(sorted(options.items())))
 
 
 def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -> DatasetSpec:
@@ -69,9 +73,9 @@ def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
     prefix, colon, target = text.partition(":")
     if colon and prefix in PREFIXES:
         kind, extra = PREFIXES[prefix]
-        return kind, target, extra
+        return kind, _placed(kind, target, data_dir), extra
     if colon and prefix in READERS:
-        return prefix, target, {}
+        return prefix, _placed(prefix, target, data_dir), {}
     for folder in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
         if folder.is_dir():
             return _kind_of(folder), str(folder), {}
@@ -82,6 +86,22 @@ def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
     if text in READERS:
         return text, text, {}
     raise unknown_name("data set", text, [*KNOWN.names(), *READERS.names()], hint=LIST_HINT)
+
+
+def _name_of(spec: DatasetSpec) -> str:
+    """Return a data set's name; one severity of ImageNet-C (``fog/3``) is called ``fog-3``, not ``3``."""
+    folder = Path(spec.root or "")
+    if spec.kind == "imagefolder" and spec.name in SEVERITIES and are_wnids(spec.classes):
+        return f"{folder.parent.name}-{spec.name}"
+    return spec.name
+
+
+def _placed(kind: str, target: str, data_dir: Path | None) -> str:
+    """Return a reader's target; a folder that is not here but below the data directory is meant there."""
+    if kind in NOT_FOLDERS or data_dir is None or Path(target).expanduser().exists():
+        return target
+    below = data_dir / target
+    return str(below) if target and below.is_dir() else target
 
 
 def _kind_of(folder: Path) -> str:

@@ -24,7 +24,8 @@ class DatasetSpec:
         overlaps: Names of pretraining data that contain (part of) its test pictures.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
-            "semantic" (a class per pixel).
+            "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "retrieval" (the test
+            pictures are a gallery, class 0, and queries, class 1; a truth says what each query should find).
     """
 
     name: str

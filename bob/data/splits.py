@@ -13,6 +13,7 @@ SPLIT_VERSION = 1
 SPLIT_SEED = 0
 TEST_SHARE = 0.2
 VAL_SHARE = 0.1
+QUERY_SHARE = 0.2
 UNDIVIDED = "all"
 
 Listing = tuple[Sequence[str], np.ndarray]
@@ -87,6 +88,30 @@ def balanced_subset(ids: Sequence[str], labels: np.ndarray, cap: int | None) -> 
     classes.sort(key=lambda members: _rank(ids[members[0]]))
     rounds = [(turn, place, index) for place, members in enumerate(classes) for turn, index in enumerate(members)]
     return np.array(sorted(index for _, _, index in sorted(rounds)[:cap]), dtype=np.int64)
+
+
+def draw_queries(
+    ids: Sequence[str], labels: np.ndarray, *, most: int, per_class: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Part samples into retrieval's queries and its gallery: sorted indices of each.
+
+    In each class a fifth of the samples (rounded down, but one of two to four) are queries, the rest is gallery. A
+    class of one sample has no query. The choice depends on the sample ids alone.
+
+    Args:
+        ids: Sample ids, n of them.
+        labels: (n,) int64.
+        most: Queries of a class at most; what is left over is gallery.
+        per_class: Samples of a class used at all; None for all.
+    """
+    queries: list[int] = []
+    gallery: list[int] = []
+    for members in _by_class(ids, labels, np.arange(len(ids))):
+        used = members[:per_class]
+        asked = min(most, max(1, int(QUERY_SHARE * len(used)))) if len(used) > 1 else 0
+        queries += used[:asked]
+        gallery += used[asked:]
+    return np.array(sorted(queries), dtype=np.int64), np.array(sorted(gallery), dtype=np.int64)
 
 
 def _by_class(ids: Sequence[str], labels: np.ndarray, among: np.ndarray) -> list[list[int]]:

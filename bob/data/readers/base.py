@@ -27,6 +27,8 @@ class Samples:
         ignored: Names of files found among the pictures that are none by their suffix.
         trusted: True if no picture can be bad (rendered, or stored as checked arrays): no decoding check is run.
         check: Tells what else is wrong with sample ``i`` once its picture is decoded (its mask, say), or None.
+        label_sets: Every class that is right for each sample, at least one; None where ``labels`` says all. ``labels``
+            then holds the first of each, for splits and subsets, never for scoring.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +37,7 @@ class Samples:
     ignored: tuple[str, ...] = ()
     trusted: bool = False
     check: Callable[[int], str | None] | None = None
+    label_sets: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

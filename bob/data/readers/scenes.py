@@ -33,6 +33,7 @@ class SceneOpener:
     folder: Path
     split: str
     domain: str
+    unseen: bool = False
 
     def __call__(self, index: int) -> Image.Image:
         """Return scene ``index`` as RGB, ``scenes.SIZE`` pixels a side."""
@@ -42,7 +43,8 @@ class SceneOpener:
                 stored.load()
                 return stored
         except BROKEN_PICTURE:  # missing, or damaged: PNG's checksums tell
-            image = Image.fromarray(scenes.render(self.split, index, domain=self.domain).image)
+            scene = scenes.render(self.split, index, domain=self.domain, unseen=self.unseen)
+            image = Image.fromarray(scene.image)
             with replacing(path) as temporary:
                 image.save(temporary, format="PNG", compress_level=1)
             return image
@@ -111,23 +113,28 @@ def _map_of(labels: np.ndarray, masks: tuple[Rle, ...]) -> np.ndarray:
 
 
 class ScenesReader:
-    """Reads ``scenes`` and ``scenes:train=100,domain=fog``: sizes per split, and one of ``scenes.DOMAINS``."""
+    """Reads ``scenes`` and ``scenes:train=100,domain=fog``: sizes per split, and one of ``scenes.DOMAINS``.
+
+    ``scenes:unseen`` shows objects that no other scene has, for tests of what is out of distribution.
+    """
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
         """Describe the set without rendering; ConfigError for an unknown option."""
-        sizes, domain = _options(target)
-        options = {**{split: str(count) for split, count in sizes.items()}, "domain": domain}
+        sizes, domain, unseen = _options(target)
+        options: dict[str, str | bool] = {split: str(count) for split, count in sizes.items()}
+        options |= {"domain": domain, **({"unseen": True} if unseen else {})}
+        words = ["unseen"] if unseen else []
         return DatasetSpec(
-            name="scenes" if domain == "clean" else f"scenes-{domain}",
+            name="-".join(["scenes", *words, *([] if domain == "clean" else [domain])]),
             kind="scenes",
             root=None,
             options=tuple(sorted(options.items())),
-            fingerprint=digest([scenes.VERSION, domain, sorted(sizes.items())], length=64),
-            classes=scenes.CLASSES,
+            fingerprint=digest([scenes.VERSION, domain, sorted(sizes.items()), *words], length=64),
+            classes=scenes.UNSEEN_CLASSES if unseen else scenes.CLASSES,
             sizes=tuple(sizes.items()),
             license=KNOWN.get("scenes").license,
             smoke=True,
-            annotations=ANNOTATIONS,
+            annotations=("label",) if unseen else ANNOTATIONS,
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -135,14 +142,16 @@ class ScenesReader:
 
     def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
         """Return the three splits; scenes are rendered when they are first read."""
-        domain = str(dict(spec.options)["domain"])
+        domain, unseen = str(dict(spec.options)["domain"]), bool(dict(spec.options).get("unseen", False))
+        first = len(scenes.CLASSES) if unseen else 0
         stored = {}
         for split, count in spec.sizes:
-            folder = cache_dir / scenes.VERSION / f"{domain}-{scenes.SIZE}" / split
+            name = f"{domain}-{'unseen-' if unseen else ''}{scenes.SIZE}"
+            labels = [scenes.label_of(split, index, unseen=unseen) - first for index in range(count)]
             stored[split] = Samples(
                 ids=tuple(f"{split}/{index:06d}" for index in range(count)),
-                labels=np.array([scenes.label_of(split, index) for index in range(count)], dtype=np.int64),
-                read=SceneOpener(folder, split, domain),
+                labels=np.array(labels, dtype=np.int64),
+                read=SceneOpener(cache_dir / scenes.VERSION / name / split, split, domain, unseen),
                 trusted=True,
             )
         return stored
@@ -165,18 +174,24 @@ class ScenesReader:
 READER = ScenesReader()
 
 
-def _options(target: str) -> tuple[dict[str, int], str]:
-    sizes, domain = dict(DEFAULT_SIZES), "clean"
+def _options(target: str) -> tuple[dict[str, int], str, bool]:
+    sizes, domain, unseen = dict(DEFAULT_SIZES), "clean", False
     for part in filter(None, target.removeprefix("scenes").split(",")):
         name, _, value = part.partition("=")
         if name == "domain" and value in scenes.DOMAINS:
             domain = value
+        elif part == "unseen":
+            unseen = True
         elif name in SPLITS and value.isdecimal() and 0 < int(value) <= MAX_SIZE:
             sizes[name] = int(value)
         else:
-            near = did_you_mean(value, scenes.DOMAINS) if name == "domain" else did_you_mean(name, [*SPLITS, "domain"])
+            near = (
+                did_you_mean(value, scenes.DOMAINS)
+                if name == "domain"
+                else did_you_mean(name, [*SPLITS, "domain", "unseen"])
+            )
             raise ConfigError(
-                f"scenes option {part!r}: train, val or test=1..{MAX_SIZE} or domain=NAME is expected.{near}",
+                f"scenes option {part!r}: train, val or test=1..{MAX_SIZE}, domain=NAME or unseen is expected.{near}",
                 hint=f"Domains: {', '.join(scenes.DOMAINS)}.",
             )
-    return sizes, domain
+    return sizes, domain, unseen
