@@ -9,10 +9,8 @@ from typing import Any
 from bob.backbones.spec import RANDOM_TAG, InputConfig
 from bob.data.spec import DatasetSpec
 from bob.files import digest
-from bob.provenance import library_versions
 
 IDENTITY_VERSION = 1
-FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 MISSING = "missing"
 Scalar = str | int | float | bool | None
 Params = tuple[tuple[str, Any], ...]
@@ -54,11 +52,30 @@ class Budget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherData:
+    """A data set that a job is scored on beside its own: shifted, or out of distribution.
+
+    Attributes:
+        role: What it is to the job: "shifts", "near" or "far".
+        name: As rows and tables call it.
+        text: As the suite names it, whether it is here or not.
+        fingerprint: Of its content; ``MISSING`` if it is not on this machine.
+        spec: The data set; None if it is not on this machine.
+    """
+
+    role: str
+    name: str
+    text: str
+    fingerprint: str
+    spec: DatasetSpec | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Need:
     """An artifact a job needs before it starts.
 
     Attributes:
-        kind: "features" or "profile".
+        kind: "features", "classifier" or "profile".
         content: What makes it, as sorted pairs of JSON values: its address is their digest.
         exclusive: Whether nothing else may run on the device while it is made (a profile).
     """
@@ -90,6 +107,7 @@ class Job:
     seed: int = identity()
     budget: Budget = identity()
     identity_version: int = identity(default=IDENTITY_VERSION)
+    others: tuple[OtherData, ...] = identity(default=())  # by role and content; a job without any has the id it had
 
     dataset: str = circumstance()
     dataset_text: str = circumstance(default="")  # the data set as the suite names it, whether it is here or not
@@ -101,7 +119,8 @@ class Job:
     missing: str | None = circumstance(default=None)  # why the job cannot run: it is skipped with this reason
     plugins: tuple[str, ...] = circumstance(default=())  # Python files that the user named, imported in the worker
     resolution: str = circumstance(default="fixed")
-    uses: tuple[str, ...] = circumstance(default=())  # the kinds of artifact its protocol needs
+    uses: tuple[str, ...] = circumstance(default=())  # what of ``bob.needs`` its protocol needs
+    classifier: Params = circumstance(default=())  # those of ``params`` that its classifier follows from
     hardware: str = circumstance(default="")  # the hardware class its profile is measured on
     timeout_min: float = circumstance(default=720.0)
     estimate_s: float | None = circumstance(default=None)
@@ -121,6 +140,8 @@ class Job:
         content = self._identity()
         del content["weights_sha256"], content["dataset_fingerprint"]
         content["budget"] = {name: None if name in self.settled else value for name, value in content["budget"].items()}
+        if self.others:
+            content["others"] = [[other.role, other.text] for other in self.others]
         return digest([content, self.dataset_text or self.dataset])
 
     @property
@@ -138,41 +159,19 @@ class Job:
 
     def needs(self) -> tuple[Need, ...]:
         """Return the artifacts to make before this job, without importing torch."""
-        makers = {"profile": self._profile_need, "features": self._features_need}
-        return tuple(makers[kind]() for kind in self.uses)
+        from bob.needs import needs_of  # it stands above this module
 
-    def _profile_need(self) -> Need:
-        # Weights do not change a profile: every checkpoint and control of an architecture shares it.
-        content = {
-            "arch": self.backbone.partition(".")[0],
-            "code": self.code,
-            "hardware": self.hardware,
-            "image_size": self.input.image_size,
-            "precision": self.precision,
-        }
-        return Need(kind="profile", content=tuple(sorted(content.items())), exclusive=True)
-
-    def _features_need(self) -> Need:
-        content = {
-            "backbone": self.backbone,
-            "weights_sha256": self.weights_sha256,
-            "code": self.code,
-            "initialisation_seed": self.seed if self.is_control else None,
-            "input": _plain(self.input),
-            "precision": self.precision,
-            "made_by": (FEATURES_VERSION, *library_versions()),
-            # What "auto" comes to depends on the hardware, and so do the features.
-            "hardware": self.hardware if self.precision == "auto" else None,
-            "dataset": self.dataset_fingerprint,
-            "caps": (self.budget.max_train, self.budget.max_val, self.budget.max_test),
-        }
-        return Need(kind="features", content=tuple(sorted(content.items())))
+        return needs_of(self)
 
     def _identity(self) -> dict[str, Any]:
-        return {name: _plain(getattr(self, name)) for name in IDENTITY_FIELDS}
+        content = {name: plain(getattr(self, name)) for name in IDENTITY_FIELDS}
+        content["others"] = [[other.role, other.fingerprint] for other in self.others]
+        if not self.others:
+            del content["others"]
+        return content
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return dataclasses as dicts (one level is enough here, and ``dataclasses.asdict`` is 20 times slower)."""
     if isinstance(value, InputConfig | Budget):
         return vars(value)

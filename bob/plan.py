@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 from bob.backbones import catalogue, weights
 from bob.backbones.plugins import user_backbone
 from bob.backbones.spec import Backbone, InputConfig
-from bob.data.resolve import resolve_dataset
 from bob.data.spec import DatasetSpec
-from bob.errors import BobError, DataError, DataMissingError, SuiteError, WeightsMissingError, unknown_name
+from bob.errors import (
+    DataError,
+    SuiteError,
+    WeightsMissingError,
+    unknown_name,
+)
 from bob.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.files import sha256_file
 from bob.job import MISSING, Budget, Job, Params
+from bob.needs import classifier_need
 from bob.params import resolve_params
+from bob.plan_data import (
+    FoundData,
+    OtherFound,
+    check_foreign,
+    find_data,
+    located_at,
+    others_of,
+    told_apart,
+    usable_data,
+)
 from bob.registry import load_reference
 from bob.settings import Settings
 from bob.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
@@ -59,13 +72,6 @@ class _Weights:
     missing: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Dataset:
-    text: str
-    spec: DatasetSpec | None = None
-    missing: str | None = None
-
-
 def expand(
     suite: Suite,
     source: YamlSource,
@@ -88,51 +94,43 @@ def expand(
     """
     suite = suite.model_copy(update={"plugins": [str(_beside(source, plugin)) for plugin in suite.plugins]})
     for index, plugin in enumerate(suite.plugins):
-        with _located(source, "plugins", index):
+        with located_at(source, "plugins", index):
             catalogue.load_plugin(Path(plugin))
     groups = _backbones(suite, source)
     backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))
     located = {backbone: _locate(backbone, settings) for backbone in backbones}
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
-    datasets = _distinct({text: _dataset(text, source, settings, suite.bad_pictures) for text in sorted(texts)})
+    texts |= {text for task in suite.tasks for named in task.others().values() for text in named}
+    datasets = told_apart({text: find_data(text, source, settings, suite.bad_pictures) for text in sorted(texts)})
     left_out: dict[str, str] = {}
     jobs: list[Job] = []
     for number, entry in enumerate(suite.tasks):
-        with _located(source, "tasks", number, "task"):
+        with located_at(source, "tasks", number, "task"):
             task = TASKS.get(entry.task)
-        usable = _usable(task, [datasets[text] for text in data or entry.datasets or suite.datasets])
+        usable = usable_data(task, [datasets[text] for text in data or entry.datasets or suite.datasets])
         if not usable.fit and data:
             left_out[task.name] = usable.reason
         elif usable.unfit and not data:
-            with _located(source, "tasks", number):
+            with located_at(source, "tasks", number):
                 raise DataError(
                     usable.reason, hint="'bob list datasets' shows what there is; docs/data.md the layouts."
                 )
         # Recipes for several data sets of their own are one too many for data given in their place.
         if data and entry.datasets and task.name in {job.task for job in jobs}:
             continue
+        with located_at(source, "tasks", number):
+            others = others_of(task, entry, datasets)
         for dataset in usable.fit:
+            with located_at(source, "tasks", number):
+                check_foreign(dataset, others)
             own = [(backbone, located[backbone]) for backbone in groups[number]]
-            jobs += _task_jobs(suite, source, number, entry, task, dataset, own, machine)
+            refused = left_out if data else None
+            jobs += _task_jobs(suite, source, number, entry, task, dataset, others, own, machine, refused)
     if left_out and not jobs:
         raise DataError(" ".join(left_out.values()), hint="docs/data.md shows the layouts that each task reads.")
     missing = {text: found.missing for text, found in datasets.items() if found.missing}
-    return Plan(suite=suite, jobs=_unique(jobs), backbones=backbones, missing_data=missing, left_out=left_out)
-
-
-class _Usable(NamedTuple):
-    fit: list[_Dataset]
-    unfit: list[_Dataset]
-    reason: str
-
-
-def _usable(task: Task, datasets: Sequence[_Dataset]) -> _Usable:
-    """Part data sets into those that know what a task needs (or are not here yet) and the others."""
-    fit = [found for found in datasets if found.spec is None or task.annotation in found.spec.annotations]
-    unfit = [found for found in datasets if found not in fit]
-    has = "; ".join(f"{found.text!r} has {', '.join(found.spec.annotations)}" for found in unfit if found.spec)
-    reason = f"task {task.name!r} needs data with annotation {task.annotation!r}: {has}."
-    return _Usable(fit, unfit, reason)
+    shared = _share_classifiers(_unique(jobs))
+    return Plan(suite=suite, jobs=shared, backbones=backbones, missing_data=missing, left_out=left_out)
 
 
 def _task_jobs(
@@ -141,20 +139,40 @@ def _task_jobs(
     number: int,
     entry: TaskEntry,
     task: Task,
-    dataset: _Dataset,
+    dataset: FoundData,
+    others: tuple[OtherFound, ...],
     located: Sequence[tuple[Backbone, _Weights]],
     machine: Machine,
+    left_out: dict[str, str] | None,
 ) -> Iterator[Job]:
+    """Yield the jobs of one task on one data set.
+
+    Where ``left_out`` is given, data that do not go together leave the task out, with the reason; else they are an
+    error.
+    """
     size = entry.image_size or suite.image_size
     for index, item in enumerate(entry.protocols):
-        with _located(source, "tasks", number, "protocols", index):
+        with located_at(source, "tasks", number, "protocols", index):
             chosen = ProtocolEntry(protocol=item) if isinstance(item, str) else item
-            template = _template(suite, task, chosen, dataset, machine)
+            template = _template(suite, task, chosen, dataset, others, machine)
+            unfit = _unfit(task, template)
+            if unfit is not None and left_out is None:
+                raise unfit
+        if unfit is not None and left_out is not None:
+            left_out[task.name] = unfit.message
+            continue
         for backbone, found in located:
             yield from _backbone_jobs(template, backbone, found, size, chosen.seeds or suite.seeds, machine)
 
 
-def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset, machine: Machine) -> Job:
+def _template(
+    suite: Suite,
+    task: Task,
+    chosen: ProtocolEntry,
+    dataset: FoundData,
+    others: tuple[OtherFound, ...],
+    machine: Machine,
+) -> Job:
     """Return a job with everything that does not depend on the backbone or the seed."""
     if chosen.protocol not in task.protocols:
         known = ", ".join(task.protocols)
@@ -162,6 +180,8 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
     protocol = task.protocols[chosen.protocol]
     spec = dataset.spec
     budget, settled = _budget(suite, chosen, protocol, spec, task.annotation)
+    params = _params(protocol, chosen)
+    absent = [other.found.missing for other in others if other.found.missing]
     return Job(
         backbone="",
         weights_sha256=MISSING,
@@ -172,20 +192,32 @@ def _template(suite: Suite, task: Task, chosen: ProtocolEntry, dataset: _Dataset
         dataset_spec=spec,
         dataset_fingerprint=spec.fingerprint if spec else MISSING,
         protocol=protocol.name,
-        params=_params(protocol, chosen),
+        params=params,
+        others=tuple(other.data() for other in others),
+        classifier=tuple((name, value) for name, value in params if name in protocol.classifier),
         precision=suite.precision,
         seed=0,
         dataset_text=dataset.text,
         budget=budget,
         settled=settled,
         suite=suite.name,
-        missing=dataset.missing,
+        missing=dataset.missing or next(iter(absent), None),
         plugins=tuple(suite.plugins),
         resolution=suite.resolution,
         uses=tuple(kind for kind in protocol.uses if kind != "profile" or suite.profile),
         hardware=machine.hardware,
         timeout_min=suite.timeout_min,
     )
+
+
+def _unfit(task: Task, template: Job) -> DataError | None:
+    """Return why a job's data sets do not go together; None if they do."""
+    try:
+        if task.check:
+            load_reference(task.check)(template)
+    except DataError as error:
+        return error
+    return None
 
 
 def _params(protocol: Protocol, chosen: ProtocolEntry) -> Params:
@@ -240,7 +272,7 @@ def _backbones(suite: Suite, source: YamlSource) -> list[tuple[Backbone, ...]]:
     """Return the backbones of each task: its own where it names some, else the suite's."""
     for key in ("exclude", "reference"):
         for index, name in enumerate(getattr(suite, key)):
-            with _located(source, key, index):
+            with located_at(source, key, index):
                 catalogue.find(name)
     shared = _matched(suite.backbones, suite.exclude, source, ("backbones",))
     return [
@@ -254,7 +286,7 @@ def _matched(
 ) -> tuple[Backbone, ...]:
     found: dict[str, Backbone] = {}
     for index, item in enumerate(items):
-        with _located(source, *path, index):
+        with located_at(source, *path, index):
             matches = catalogue.match(item.where) if isinstance(item, BackboneFilter) else (catalogue.find(item),)
             found.update((backbone.name, backbone) for backbone in matches if backbone.name not in exclude)
     if not found:
@@ -278,25 +310,6 @@ def _code(backbone: Backbone) -> str:
     return sha256_file(own.code)[:16] if own else "timm"
 
 
-def _dataset(text: str, source: YamlSource, settings: Settings, policy: str) -> _Dataset:
-    try:
-        with _located(source, "datasets"):
-            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir, policy=policy)
-            return _Dataset(text=text, spec=spec)
-    except DataMissingError as error:
-        return _Dataset(text=text, missing=error.message)
-
-
-def _distinct(datasets: dict[str, _Dataset]) -> dict[str, _Dataset]:
-    """Tell apart data sets of one name (`a/pets`, `b/pets`): a table must never take one for the other."""
-    names = Counter(found.spec.name for found in datasets.values() if found.spec)
-    for text, found in datasets.items():
-        if found.spec and names[found.spec.name] > 1:
-            named = replace(found.spec, name=f"{found.spec.name}-{found.spec.fingerprint[:6]}")
-            datasets[text] = replace(found, spec=named)
-    return datasets
-
-
 def _beside(source: YamlSource, plugin: str) -> Path:
     """Return a plug-in's path: relative to the suite file's folder, as a reader of the file would take it."""
     path = Path(plugin).expanduser()
@@ -307,20 +320,15 @@ def _unique(jobs: Sequence[Job]) -> tuple[Job, ...]:
     return tuple({job.id: job for job in jobs}.values())
 
 
-class _located:
-    """Put ``file:line`` before the message of an error about a name that stands there."""
-
-    def __init__(self, source: YamlSource, *path: str | int) -> None:
-        self._source, self._path = source, path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, BobError) or isinstance(error, SuiteError | DataMissingError):
-            return
-        line = self._source.line(self._path)
-        raise SuiteError(f"{self._source.name}:{line}: {error.message}", hint=error.hint) from error
+def _share_classifiers(jobs: Sequence[Job]) -> tuple[Job, ...]:
+    """Let each classifier that several tasks want be an artifact, trained once; one that no other wants is not kept."""
+    wanted = {classifier_need(job).key for job in jobs if "classifier" in job.uses}
+    return tuple(
+        replace(job, uses=("classifier", *job.uses))
+        if job.classifier and "classifier" not in job.uses and classifier_need(job).key in wanted
+        else job
+        for job in jobs
+    )
 
 
 _NO_INPUT = InputConfig(image_size=0, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", crop_pct=1.0)

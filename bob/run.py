@@ -47,7 +47,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
         catalogue.load_plugin(Path(plugin))
     task = TASKS.get(job.task)
     result: TaskResult = load_reference(task.protocols[job.protocol].run)(job, context)
-    wall_s = time.perf_counter() - clock
+    wall_s = time.perf_counter() - clock + result.shared_s
     row = base_row(job, context)
     row |= {"status": "ok", "started_at": started, "finished_at": now()}
     row |= {"score": result.score, "score_low": result.score_low, "score_high": result.score_high}
@@ -80,7 +80,8 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
         **{"weights_source": job.weights_source, "params_m": backbone.params_m},
         **{"task": job.task, "task_version": job.task_version, "metric": task.metric},
         **{"dataset": job.dataset, "dataset_fingerprint": job.dataset_fingerprint},
-        **{"dataset_license": spec.license if spec else None, "smoke": bool(spec and spec.smoke)},
+        **{"dataset_license": spec.license if spec else None, "smoke": _is_smoke(job)},
+        **{"others": _others(job)},
         **{
             "data_overlap": _overlap(backbone, spec),
             "protocol": job.protocol,
@@ -128,6 +129,16 @@ def _profile(job: Job, context: Context) -> Mapping[str, Any]:
         if need.kind == "profile" and artifacts.has(need):
             return json.loads((artifacts.path(need) / "profile.json").read_text())
     return {}
+
+
+def _is_smoke(job: Job) -> bool:
+    return any(spec.smoke for spec in (job.dataset_spec, *(other.spec for other in job.others)) if spec)
+
+
+def _others(job: Job) -> str | None:
+    """Name the data sets scored beside the job's own, sorted: in what order a suite lists them does not matter."""
+    named = sorted([other.role, other.name, other.fingerprint] for other in job.others)
+    return canonical_json(named) if named else None
 
 
 def _overlap(backbone: Backbone, spec: DatasetSpec | None) -> str:

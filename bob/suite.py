@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 from bob.errors import SuiteError, did_you_mean
 from bob.yaml_source import YamlSource, parse_yaml
 
-ParamValue = bool | int | float | str | list[float] | list[int] | None
+ParamValue = bool | int | float | str | list[float] | list[int] | list[str] | None
 
 
 class _Model(BaseModel):
@@ -63,6 +63,14 @@ class TaskEntry(_Model):
     datasets: list[str] | None = Field(None, min_length=1, description="Instead of the suite's data sets.")
     backbones: list[NameOrFilter] | None = Field(None, min_length=1, description="Instead of the suite's backbones.")
     image_size: int | None = Field(None, ge=16, le=4096, description="Instead of the suite's image_size.")
+    shifts: list[str] = Field(default_factory=list, description="Shifted data sets of the same classes to score on.")
+    near: list[str] = Field(default_factory=list, description="Data sets out of distribution, though like it.")
+    far: list[str] = Field(default_factory=list, description="Data sets out of distribution and unlike it.")
+
+    def others(self) -> dict[str, list[str]]:
+        """Return the data sets beside the task's own by role, of the roles that have any."""
+        roles = {"shifts": self.shifts, "near": self.near, "far": self.far}
+        return {role: texts for role, texts in roles.items() if texts}
 
 
 class Scale(_Model):

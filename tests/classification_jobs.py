@@ -12,7 +12,7 @@ from PIL import Image
 from bob.backbones import catalogue, weights
 from bob.context import Context, Progress, no_progress
 from bob.data.resolve import resolve_dataset
-from bob.job import Budget, Job
+from bob.job import Budget, Job, OtherData
 from bob.tasks.classification_spec import CLASSIFICATION
 from bob.tasks.spec import Task
 
@@ -59,6 +59,7 @@ def job_of(
     seed: int = 0,
     budget: Budget | None = None,
     task: Task = CLASSIFICATION,
+    others: Sequence[OtherData] = (),
     **params: Any,
 ) -> Job:
     described = catalogue.find(backbone)
@@ -68,6 +69,7 @@ def job_of(
     file = None
     if not described.is_control:
         file = weights.locate(described, weights_dirs=(), cache_dir=context.cache_dir)
+    chosen = tuple(sorted({**defaults, **params}.items()))
     return Job(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",
@@ -76,7 +78,9 @@ def job_of(
         task_version=task.version,
         dataset_fingerprint=spec.fingerprint,
         protocol=protocol,
-        params=tuple(sorted({**defaults, **params}.items())),
+        params=chosen,
+        others=tuple(others),
+        classifier=tuple((name, value) for name, value in chosen if name in entry.classifier),
         precision="auto",
         seed=seed,
         budget=budget or Budget(),
@@ -85,3 +89,9 @@ def job_of(
         weights_path=str(file.path) if file else None,
         uses=entry.uses,
     )
+
+
+def other_of(data: Path | str, context: Context, role: str) -> OtherData:
+    """Return a data set that a job is scored on beside its own."""
+    spec = resolve_dataset(str(data), cache_dir=context.cache_dir, data_dir=None)
+    return OtherData(role=role, name=spec.name, text=str(data), fingerprint=spec.fingerprint, spec=spec)

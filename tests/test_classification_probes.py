@@ -46,7 +46,7 @@ def test_one_pass_over_the_pictures_serves_every_probe(data, tmp_path):
     assert [phases.count(f"features of {split}") for split in ("train", "val", "test")] == [2, 1, 1]
     for name, result in results.items():
         outcomes = result.outcomes
-        assert set(outcomes) == {"sample_id", "label", "prediction", "confidence", "outcome"}
+        assert set(outcomes) == {"sample_id", "label", "prediction", "confidence", "confidence_scaled", "outcome"}
         assert {len(column) for column in outcomes.values()} == {len(NAMES) * COUNTS["test"]}
         assert result.score == pytest.approx(outcomes["outcome"].mean())
         assert result.score_low <= result.score <= result.score_high

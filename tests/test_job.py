@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 import pytest
 
 from bob.backbones.spec import InputConfig
-from bob.job import MISSING, Budget, Job
+from bob.job import MISSING, Budget, Job, OtherData
 
 INPUT = InputConfig(image_size=128, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=0.875)
 JOB = Job(
@@ -50,6 +50,8 @@ OTHER = {
     "plugins": ("mine.py",),
     "resolution": "native",
     "uses": ("profile",),
+    "others": (OtherData(role="shifts", name="night", text="scenes:night", fingerprint="n"),),
+    "classifier": (("l2", (0.1,)),),
     "hardware": "another processor",
     "timeout_min": 1.0,
     "estimate_s": 5.0,

@@ -17,7 +17,7 @@ import pytest
 from bob.store import ResultStore
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-JOBS = 11  # of the smoke suite
+JOBS = 14  # of the smoke suite
 KILLS = 20
 
 

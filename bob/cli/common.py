@@ -20,6 +20,7 @@ from bob.yaml_source import YamlSource
 
 SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
 _SETTABLE_HINT = f"--set takes {', '.join(SETTABLE)}, budget.NAME and PROTOCOL.PARAMETER."
+ONE_JOB = ("task", "protocol", "seed", "shift", "near", "far")
 SUITES_FOLDER = "suites"
 COMMAND_LINE = "command line"
 
@@ -74,7 +75,7 @@ def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
         raise ConfigError(
             "name a suite, or one job with --backbone, and not both.", hint="'bob list suites' shows the suites."
         )
-    if not single and (extra := [f"--{name}" for name in ("task", "protocol", "seed") if getattr(options, name, None)]):
+    if not single and (extra := [f"--{name}" for name in ONE_JOB if getattr(options, name, None)]):
         raise ConfigError(
             f"{', '.join(extra)} goes with --backbone; a suite says it itself.",
             hint="--set seeds=[1,2] changes a suite's seeds; a suite file of your own says the rest.",
@@ -158,14 +159,20 @@ def _single(options: argparse.Namespace) -> YamlSource:
         "title": "One command",
         "backbones": options.backbone,
         "datasets": options.data,
-        "tasks": [{"task": task, "protocols": options.protocol or [_first_protocol(task)]}],
+        "tasks": [{"task": task, "protocols": options.protocol or [_first_protocol(task)], **_others(options)}],
         "seeds": options.seed or [0],
     }
     return YamlSource(name=COMMAND_LINE, data=data, lines={})
 
 
+def _others(options: argparse.Namespace) -> dict[str, list[str]]:
+    named = {"shifts": options.shift, "near": options.near, "far": options.far}
+    return {role: texts for role, texts in named.items() if texts}
+
+
 def _first_protocol(task: str) -> str:
-    return "linear" if task == "classification" else next(iter(TASKS.get(task).protocols))
+    protocols = TASKS.get(task).protocols
+    return "linear" if "linear" in protocols else next(iter(protocols))
 
 
 def _add_plugins(data: Any, plugins: list[str] | None) -> None:

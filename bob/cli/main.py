@@ -113,6 +113,13 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     one.add_argument("--protocol", action="append", metavar="NAME", help="default: linear; repeatable")
     one.add_argument("--seed", action="append", type=int, metavar="N", help="repeatable; default: 0")
     one.add_argument(
+        "--shift", action="append", metavar="DATASET", help="a shifted data set of the same classes; repeatable"
+    )
+    for kind in ("near", "far"):
+        one.add_argument(
+            f"--{kind}", action="append", metavar="DATASET", help=f"a {kind} out-of-distribution data set; repeatable"
+        )
+    one.add_argument(
         "--plugin", action="append", metavar="FILE", help="a Python file with your own backbones; it is run"
     )
 

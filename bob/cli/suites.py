@@ -168,15 +168,16 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
         DataError: A picture cannot be read.
     """
     from bob.data.dense import open_dense
-    from bob.data.pictures import open_split
+    from bob.data.pictures import KINDS, open_split
 
     for spec, task in {(job.dataset_spec, job.task) for job in expanded.jobs if job.dataset_spec}:
-        annotation = TASKS.get(task).annotation
+        annotation = TASKS.get(task).annotation_of(spec)
+        assert annotation is not None, "the planner gives a task no data that it cannot use"
         for split, count in spec.sizes:
             if not count:
                 continue
-            if annotation == "label":
-                open_split(spec, split, cap=None, cache_dir=settings.cache_dir)
+            if annotation in KINDS:
+                open_split(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
             else:
                 open_dense(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
 

@@ -1,9 +1,10 @@
-"""Making the artifacts that jobs need: features and profiles."""
+"""Making the artifacts that jobs need: features, classifiers and profiles."""
 
 from __future__ import annotations
 
 import functools
 import logging
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from bob.hardware import BUSY_SHARE
 from bob.job import Job, Need
 from bob.tasks.setup import Setup
 
-Maker = Callable[[Setup, Path], None]
+Maker = Callable[[Setup, Need, Path], None]
 PROFILE_FILE = "profile.json"
 PROFILE_ATTEMPTS = 3
 PROFILE_PAUSE_S = 2.0
@@ -37,22 +38,30 @@ def make(need: Need, job: Job, context: Context) -> Path:
     """
     if need.kind not in MAKERS:
         raise BobError(f"artifact kind {need.kind!r} is not known: expected one of {', '.join(MAKERS)}.")
-    return ArtifactStore(context.cache_dir).get_or_make(
-        need, functools.partial(_build, MAKERS[need.kind], job, context)
-    )
+    build = functools.partial(_build, MAKERS[need.kind], need, job, context)
+    path = ArtifactStore(context.cache_dir).get_or_make(need, build)
+    # Only now: a maker killed before the artifact is whole goes on from its checkpoint.
+    shutil.rmtree(context.work_dir / need.key, ignore_errors=True)
+    return path
 
 
-def _build(maker: Maker, job: Job, context: Context, folder: Path) -> None:
-    maker(Setup.of(job, context), folder)
+def _build(maker: Maker, need: Need, job: Job, context: Context, folder: Path) -> None:
+    maker(Setup.of(job, context), need, folder)
 
 
-def _features(setup: Setup, folder: Path) -> None:
+def _features(setup: Setup, need: Need, folder: Path) -> None:
     from bob.tasks.extraction import write_features
 
-    write_features(setup, folder)
+    write_features(setup, need, folder)
 
 
-def _profile(setup: Setup, folder: Path) -> None:
+def _classifier(setup: Setup, need: Need, folder: Path) -> None:
+    from bob.tasks.classifiers import write_classifier
+
+    write_classifier(setup, need, folder)
+
+
+def _profile(setup: Setup, need: Need, folder: Path) -> None:
     from bob.profiling import measure_profile
 
     measure = functools.partial(
@@ -79,4 +88,4 @@ def _least_busy(measure: Callable[[], dict[str, float | str]]) -> dict[str, floa
     return best
 
 
-MAKERS: dict[str, Maker] = {"features": _features, "profile": _profile}
+MAKERS: dict[str, Maker] = {"features": _features, "classifier": _classifier, "profile": _profile}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from contextlib import ExitStack
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from bob.backbones.loader import BackboneModel
-from bob.context import Context
-from bob.data.loading import PictureBatches, derived_seed
+from bob.data.loading import derived_seed
 from bob.data.spec import SPLITS
-from bob.job import Job
 from bob.metrics.classification import classification_metrics
-from bob.tasks.classification_result import scored
-from bob.tasks.result import TaskResult
 from bob.tasks.searched import HEAD_STREAM, SearchedWork
-from bob.tasks.setup import EVALUATION_BATCH, Setup
+from bob.tasks.setup import Setup
 from bob.training.inference import Forward
 from bob.training.search import Found
 from bob.training.step import of_outputs
@@ -59,10 +56,7 @@ class Finetune(SearchedWork):
         super().__init__(setup, {split: setup.pictures(split) for split in SPLITS})
         self.classes = len(self.pictures["train"].classes)
         self._train = stack.enter_context(setup.batches(self.pictures["train"], batch_size=self.batch_size))
-        self._evaluated = {
-            split: stack.enter_context(setup.batches(self.pictures[split], batch_size=EVALUATION_BATCH))
-            for split in ("val", "test")
-        }
+        self._evaluated = stack.enter_context(setup.batches(self.pictures["val"]))
         self.pooling: str | None = None
         self.has_batch_norm = False
 
@@ -93,40 +87,63 @@ class Finetune(SearchedWork):
 
     def val_score(self, trial: Trial) -> tuple[float, float]:
         """Return (top1, nll) on val."""
-        metrics = classification_metrics(self.probabilities(trial.model, "val"), self.pictures["val"].labels)
+        metrics = classification_metrics(self.val_probabilities(trial.model), self.pictures["val"].labels)
         return metrics["top1"], metrics["nll"]
 
-    def probabilities(self, model: nn.Module, split: str) -> np.ndarray:
-        """Return (n, classes) float64 probabilities of a split."""
+    def val_probabilities(self, model: nn.Module) -> np.ndarray:
+        """Return (n, classes) float64 probabilities of val."""
         forward = Forward(model, device=self.setup.device, precision=self.setup.precision)
-        batches: PictureBatches = self._evaluated[split]
-        parts = [outputs for _, outputs in self.setup.outputs(forward, batches, phase=f"scoring {split}")]
+        parts = [outputs for _, outputs in self.setup.outputs(forward, self._evaluated, phase="scoring val")]
         return torch.softmax(torch.from_numpy(np.concatenate(parts)).double(), dim=1).numpy()
-
-    def test_probabilities(self, weights: dict[str, Any]) -> np.ndarray:
-        """Return the test probabilities of a trial's weights."""
-        model = self._model()
-        model.load_state_dict(weights)
-        return self.probabilities(model, "test")
 
     def notes(self, found: Found) -> dict[str, Any]:
         """Return the columns that qualify the number."""
+        if self.pooling is None:  # every trial was finished by an earlier attempt
+            self._model()
         training = self.training_notes(found, shrinks_norms=self.has_batch_norm)
         return {**self.setup.notes(self.pooling), **training, "n_classes": self.classes}
 
     def _model(self) -> FineTuned:
-        backbone = self.setup.model()
-        self.pooling, self.has_batch_norm = backbone.pooling, backbone.has_batch_norm
-        return FineTuned(backbone, classes=self.classes, seed=self.setup.job.seed)
+        model = fine_tuned_model(self.setup, classes=self.classes)
+        self.pooling, self.has_batch_norm = model.backbone.pooling, model.backbone.has_batch_norm
+        return model
 
 
-def finetune(job: Job, context: Context) -> TaskResult:
-    """Train a trial per learning rate, keep the best on val, score it on test; for the costs see ``SearchedWork``."""
-    setup = Setup.of(job, context)
+def fine_tuned_model(setup: Setup, *, classes: int) -> FineTuned:
+    """Return the model before training: the backbone with its weights, and a new head."""
+    return FineTuned(setup.model(), classes=classes, seed=setup.job.seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What training gave, and what it cost.
+
+    Attributes:
+        weights: The best trial's ``state_dict``, on the CPU.
+        hparams: Its hyperparameters.
+        search: Every trial, as in ``TaskResult``.
+        cost: As in ``TaskResult``.
+        notes: As in ``TaskResult``.
+        shared_s: Seconds that another job, or the runner, spent on it; 0 where this job did.
+    """
+
+    weights: dict[str, Any]
+    hparams: dict[str, Any]
+    search: list[dict[str, Any]]
+    cost: dict[str, float]
+    notes: dict[str, Any]
+    shared_s: float = 0.0
+
+
+def train(setup: Setup, *, checkpoints: str) -> Trained:
+    """Train a trial per learning rate and keep the best on val; for the costs see ``SearchedWork``.
+
+    Args:
+        setup: The job's circumstances.
+        checkpoints: Name of the folder below ``work_dir`` in which unfinished work is kept.
+    """
     with ExitStack() as stack:
         work = Finetune(setup, stack)
-        found, weights, cost = work.search()
-        probabilities = work.test_probabilities(weights)
-    test = work.pictures["test"]
-    facts = {"hparams": work.hparams(found), "search": found.trials, "cost": cost, "notes": work.notes(found)}
-    return scored(probabilities, test.labels, test.ids, **facts)
+        found, weights, cost = work.search(checkpoints)
+        notes = work.notes(found)
+    return Trained(weights=weights, hparams=work.hparams(found), search=found.trials, cost=cost, notes=notes)

@@ -13,6 +13,13 @@ METRICS = {
     "macro_f1": "unweighted mean over the classes that occur (as label or prediction) of the F1 score",
     "nll": "mean negative natural logarithm of the label's probability (probabilities below 1e-12 count as 1e-12)",
     "ece": "expected calibration error of the top class: 15 equal-width bins of confidence, L1 norm, in [0, 1]",
+    "adaptive_ece": "calibration error of the top class over 15 bins of equally many pictures, L1 norm, in [0, 1]",
+    "brier": "squared error of the probabilities, summed over the classes, mean over pictures, in [0, 2]",
+    "temperature": "what the logits are divided by for the metrics that end in `_scaled`: minimises val's nll",
+    "ece_scaled": "`ece` after temperature scaling",
+    "adaptive_ece_scaled": "`adaptive_ece` after temperature scaling",
+    "brier_scaled": "`brier` after temperature scaling",
+    "nll_scaled": "`nll` after temperature scaling",
 }
 
 LINEAR = Protocol(
@@ -29,6 +36,7 @@ LINEAR = Protocol(
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
     seed_varies=FEATURE_SEED,
+    classifier=("l2",),
 )
 
 KNN = Protocol(
@@ -63,7 +71,7 @@ PRETRAINED_HEAD = Protocol(
     doc="the checkpoint's own ImageNet-1k head on folders named by wnid: the most probable of all 1000 classes",
     run="bob.tasks.classification:pretrained_head",
     params={"batch_size": Param(default=32, doc="pictures per forward pass", low=1)},
-    budget=("max_test",),
+    budget=("max_val", "max_test"),
     uses=("profile",),
     seed_varies="nothing",
 )
@@ -92,6 +100,15 @@ FINETUNE = Protocol(
     budget=("max_train", "max_val", "max_test", "images_seen", "trials"),
     uses=("profile",),
     seed_varies="head initialisation, augmentation and order of the pictures; never the subset of train",
+    classifier=(
+        "lrs",
+        "batch_size",
+        "weight_decay",
+        "layer_decay",
+        "warmup",
+        "label_smoothing",
+        "clip_norm",
+    ),
 )
 
 CLASSIFICATION = Task(

@@ -22,6 +22,7 @@ class TaskResult:
             the score is a mean over samples, ``outcome`` is the sample's contribution to it.
         replicates: Where it is not (AP, mIoU): the score on each resampled test set of ``bob.metrics.resampling``,
             float64 (resamples,), so that reports can pair them; None if ``outcome`` does that.
+        shared_s: Seconds of this job's own training that an artifact's maker spent in its place.
         contact_sheet: PNG bytes: some test pictures with truth and prediction; None if the task draws none.
         hparams: The hyperparameters of the scored model.
         search: One entry per setting tried: its hyperparameters and its validation score.
@@ -39,6 +40,7 @@ class TaskResult:
     cost: dict[str, float] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     replicates: np.ndarray | None = None
+    shared_s: float = 0.0
     contact_sheet: bytes | None = None
 
 

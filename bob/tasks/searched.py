@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from bob.data.loading import derived_seed
+from bob.data.spec import SPLITS
 from bob.errors import ConfigError
 from bob.tasks.setup import Setup
 from bob.training.checkpoint import Checkpoints
@@ -95,13 +96,16 @@ class SearchedWork(ABC):
         torch.manual_seed(derived_seed(self.setup.job.seed, MODEL_STREAM))
         return Trial(model=model, groups=groups, loss=loss, recipe=recipe, device=self.setup.device)
 
-    def search(self) -> tuple[Found, dict[str, Any], dict[str, float]]:
+    def search(self, checkpoints: str) -> tuple[Found, dict[str, Any], dict[str, float]]:
         """Train every trial and return what was found, the best one's weights, and what training cost.
 
         ``train_s`` is the best trial's time in training steps, waiting for data included, evaluation, checkpoints and
         other trials aside; ``train_img_s`` is its rate without the first 3 steps after each start; ``train_peak_mb``,
         on a GPU only, is the most memory of tensors over the search. On a CPU only the whole process can be measured,
         the interpreter and all its libraries included: there the profile's figure stands.
+
+        Args:
+            checkpoints: Name of the folder below ``work_dir`` in which unfinished work is kept.
         """
         setup = self.setup
         peak = PeakMemory(setup.device) if setup.device.type == "cuda" else None
@@ -110,7 +114,7 @@ class SearchedWork(ABC):
             build=self.trial,
             batches=self.training_batches,
             evaluate=self.val_score,
-            checkpoints=Checkpoints(setup.context.work_dir / setup.job.id),
+            checkpoints=Checkpoints(setup.context.work_dir / checkpoints),
             progress=setup.context.progress,
         )
         found, weights = run_search(search)
@@ -134,8 +138,8 @@ class SearchedWork(ABC):
         """
         micro = int(found.winner()["micro_batch"])
         return {
-            **{f"n_{split}": len(pictures) for split, pictures in self.pictures.items()},
-            "dropped_pictures": len({name for pictures in self.pictures.values() for name in pictures.dropped}),
+            **{f"n_{split}": len(self.pictures[split]) for split in SPLITS},
+            "dropped_pictures": len({name for split in SPLITS for name in self.pictures[split].dropped}),
             "images_seen": self.steps * self.batch_size,
             "grid_edge": found.grid_edge(),
             "micro_batch": micro,

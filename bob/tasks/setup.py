@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,18 @@ import numpy as np
 import torch
 
 from bob.backbones import catalogue
-from bob.backbones.loader import BackboneModel, build_backbone
+from bob.backbones.loader import BackboneModel, build_backbone, estimate_batch_norm
 from bob.backbones.spec import Backbone
 from bob.context import Context
-from bob.data.loading import PictureBatches
-from bob.data.pictures import Pictures, open_split
+from bob.data.corrupted import Corruption, require_corruptions
+from bob.data.loading import Change, PictureBatches
+from bob.data.pictures import Pictures, open_split, open_unlabelled
+from bob.data.readers.revisited import GALLERY
+from bob.data.spec import SPLITS, DatasetSpec
 from bob.errors import DataMissingError
-from bob.job import Job
+from bob.job import Job, OtherData
+from bob.probes.features import corrupted_split
+from bob.tasks.spec import TASKS
 from bob.training.inference import Forward
 from bob.training.precision import choose_precision
 
@@ -72,18 +77,89 @@ class Setup:
             seed=self.job.seed,
         )
 
+    def estimate_statistics(self, model: BackboneModel) -> bool:
+        """Give a random control's batch norms the statistics of train; return whether there were any to give.
+
+        Data without a train split give those of test; of test pictures with given queries those of the gallery.
+        """
+        if not (self.backbone.is_control and model.has_batch_norm):
+            return False
+        model.to(self.device)
+        with self.batches(self._for_statistics()) as batches:
+            # Training batches, since their order is shuffled: pictures lie sorted by class.
+            estimate_batch_norm(model, (images for images, _ in batches.batches(0)))
+        return True
+
+    def corruptions(
+        self, pictures: Pictures, names: Sequence[str], severities: Sequence[int]
+    ) -> dict[str, Change | None]:
+        """Return by split name what evaluation's views of these pictures go through, in the order given.
+
+        Raises:
+            ConfigError: As ``require_corruptions``.
+        """
+        require_corruptions(names, side=self.job.input.image_size)
+        return {
+            corrupted_split(name, severity): Corruption(name=name, severity=severity, ids=pictures.ids)
+            for name in names
+            for severity in severities
+        }
+
+    @property
+    def spec(self) -> DatasetSpec:
+        """The job's data set.
+
+        Raises:
+            DataMissingError: It is not on this machine.
+        """
+        if self.job.dataset_spec is None:
+            raise DataMissingError(f"data set {self.job.dataset!r} is not on this machine.", hint="bob fetch SUITE")
+        return self.job.dataset_spec
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of "train", "val" and "test" that the job's data set has."""
+        return tuple(split for split in SPLITS if split in dict(self.spec.sizes))
+
+    @property
+    def has_given_queries(self) -> bool:
+        """Whether the data set says what is a query, what is gallery, and what each query should find."""
+        return TASKS.get(self.job.task).annotation_of(self.spec) == "retrieval"
+
     def pictures(self, split: str) -> Pictures:
         """Open "train", "val" or "test", capped as the budget says.
 
         Raises:
             DataMissingError: The data set is not on this machine.
         """
-        if self.job.dataset_spec is None:
-            raise DataMissingError(f"data set {self.job.dataset!r} is not on this machine.", hint="bob fetch SUITE")
-        cap = getattr(self.job.budget, f"max_{split}")
-        return open_split(self.job.dataset_spec, split, cap=cap, cache_dir=self.context.cache_dir)
+        cap, annotation = getattr(self.job.budget, f"max_{split}"), "retrieval" if self.has_given_queries else "label"
+        return open_split(self.spec, split, annotation=annotation, cap=cap, cache_dir=self.context.cache_dir)
 
-    def batches(self, pictures: Pictures, *, batch_size: int = EVALUATION_BATCH) -> PictureBatches:
+    def _for_statistics(self) -> Pictures:
+        if "train" in self.splits:
+            return self.pictures("train")
+        test = self.pictures("test")
+        return test.among(test.labels == GALLERY) if self.has_given_queries else test
+
+    def other_pictures(self, other: OtherData) -> Pictures:
+        """Open the test pictures of another data set, capped as the budget's ``max_test`` says.
+
+        Of one that is out of distribution only the pictures count: its labels, if it has any, are not looked at.
+
+        Raises:
+            DataMissingError: The data set is not on this machine.
+        """
+        if other.spec is None:
+            raise DataMissingError(f"data set {other.text!r} is not on this machine.", hint="bob fetch SUITE")
+        where: dict[str, Any] = {"cap": self.job.budget.max_test, "cache_dir": self.context.cache_dir}
+        if other.role != "shifts":
+            return open_unlabelled(other.spec, "test", **where)
+        several = "label_sets" in other.spec.annotations
+        return open_split(other.spec, "test", annotation="label_sets" if several else "label", **where)
+
+    def batches(
+        self, pictures: Pictures, *, batch_size: int = EVALUATION_BATCH, changes: Sequence[Change] = ()
+    ) -> PictureBatches:
         """Return the batches of a split: a context manager."""
         return PictureBatches(
             pictures,
@@ -93,15 +169,26 @@ class Setup:
             threads=self.context.threads,
             loader_workers=self.context.loader_workers,
             device=self.device,
+            changes=changes,
         )
 
     def outputs(
-        self, forward: Forward, batches: PictureBatches, *, phase: str
+        self,
+        forward: Forward,
+        batches: PictureBatches,
+        *,
+        phase: str,
+        change: int | None = None,
+        beside: Sequence[np.ndarray] = (),
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (indices (n,), outputs (n, ...) float32) of a split in order, reporting progress under ``phase``."""
+        """Yield (indices (n,), outputs (n, ...) float32) of a split in order, reporting progress under ``phase``.
+
+        ``beside`` are arrays with an entry per picture of the split, which the model takes beside the pictures.
+        """
         done, total = 0, len(batches.pictures)
-        for images, indices in batches.evaluation():
-            yield indices, forward(images).cpu().numpy()
+        for images, indices in batches.evaluation(change=change):
+            rows = [torch.from_numpy(values[indices]) for values in beside]
+            yield indices, forward(images, *rows).cpu().numpy()
             done += len(indices)
             self.context.progress(phase, done, total)
 

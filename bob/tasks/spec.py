@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from bob.data.spec import DatasetSpec
 from bob.registry import Registry
 
 
@@ -41,6 +42,7 @@ class Protocol:
         seed_varies: What the seed changes, in words, for docs and rows.
         check: ``module:function`` called with all parameters while planning; raises ConfigError for those that do not
             go together. Empty for none.
+        classifier: Of which parameters a classifier follows that other jobs may share; empty for none.
         epochs: Passes over train that a trial sees if the budget does not say.
         trials: Settings tried if the budget does not say.
     """
@@ -53,6 +55,7 @@ class Protocol:
     uses: tuple[str, ...]
     seed_varies: str
     check: str = ""
+    classifier: tuple[str, ...] = ()
     epochs: int = 10
     trials: int = 3
 
@@ -66,8 +69,14 @@ class Task:
         version: Bumped when its numbers change meaning.
         metric: The primary metric, in [0, 1], higher is better.
         annotation: What it needs to know about each picture, one of ``DatasetSpec.annotations``.
+        also: What it can do with instead.
         metrics: Every metric column its rows fill, with the one-line definition of each.
         protocols: Its protocols by name.
+        roles: What else it is scored on: the keys of a suite's task entry that name those data sets.
+        needs_others: Whether it cannot do without one of them.
+        check: ``module:function`` called while planning with each job, as far as it follows from data and parameters;
+            raises ConfigError if there is nothing to score, DataError if its data sets do not go together. Empty for
+            none.
     """
 
     name: str
@@ -76,6 +85,19 @@ class Task:
     metrics: dict[str, str]
     protocols: dict[str, Protocol]
     annotation: str = "label"
+    also: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    needs_others: bool = False
+    check: str = ""
+
+    @property
+    def annotations(self) -> tuple[str, ...]:
+        """What a data set must know about its pictures: one of these, the first that it has is used."""
+        return (self.annotation, *self.also)
+
+    def annotation_of(self, spec: DatasetSpec) -> str | None:
+        """Return what the task uses of what a data set knows; None if it can use nothing."""
+        return next((name for name in self.annotations if name in spec.annotations), None)
 
 
 TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
@@ -83,3 +105,8 @@ TASKS.add("classification", "bob.tasks.classification_spec:CLASSIFICATION")
 TASKS.add("detection", "bob.tasks.detection_spec:DETECTION")
 TASKS.add("instance_segmentation", "bob.tasks.detection_spec:INSTANCE_SEGMENTATION")
 TASKS.add("semantic_segmentation", "bob.tasks.segmentation_spec:SEMANTIC_SEGMENTATION")
+TASKS.add("ood_generalization", "bob.tasks.ood_generalization_spec:OOD_GENERALIZATION")
+TASKS.add("dense_generalization", "bob.tasks.dense_generalization_spec:DENSE_GENERALIZATION")
+TASKS.add("ood_detection", "bob.tasks.ood_detection_spec:OOD_DETECTION")
+TASKS.add("adversarial_robustness", "bob.tasks.adversarial_spec:ADVERSARIAL_ROBUSTNESS")
+TASKS.add("retrieval", "bob.tasks.retrieval_spec:RETRIEVAL")

@@ -48,26 +48,32 @@ class Forward:
         self._precision = precision
         self._join = join
 
-    def __call__(self, images: Tensor) -> Any:
+    def __call__(self, images: Tensor, *beside: Tensor) -> Any:
         """Return the model's output for (n, 3, H, W) images, on the device; a tensor comes in float32.
+
+        Args:
+            images: Of one batch.
+            beside: What else the model takes, n entries each (labels): they go where their pictures go.
 
         Raises:
             OutOfMemoryError: Memory ran out with one picture at a time.
         """
         images = images.to(self._device, non_blocking=True, memory_format=torch.channels_last)
+        beside = tuple(values.to(self._device, non_blocking=True) for values in beside)
         while True:
             try:
-                return self._parts(images)
+                return self._parts(images, *beside)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 shortage = type(error).__name__
             self._shrink(len(images), shortage)
 
-    def _parts(self, images: Tensor) -> Any:
+    def _parts(self, images: Tensor, *beside: Tensor) -> Any:
         parts = math.ceil(len(images) / (self.part or len(images)))
+        split = zip(*(values.tensor_split(parts) for values in (images, *beside)), strict=True)
         with torch.inference_mode(), autocast(self._precision, self._device):
-            return self._join([self._model(part) for part in images.tensor_split(parts)])
+            return self._join([self._model(*part) for part in split])
 
     def _shrink(self, batch: int, shortage: str) -> None:
         before = min(self.part or batch, batch)
