@@ -209,7 +209,7 @@ def run_dense(kind: type[DenseWork], job: Job, context: Context, *, frozen: bool
     setup = Setup.of(job, context)
     with ExitStack() as stack:
         work = kind(setup, stack, frozen=frozen)
-        found, weights, cost = work.search()
+        found, weights, cost = work.search(job.id)
         model = work.model(trained=True)
         model.load_state_dict(weights)
         tested = work.test(model)

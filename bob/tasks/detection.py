@@ -93,7 +93,7 @@ class DetectionWork(DenseWork):
             "score_high": high,
             "metrics": metrics,
             "replicates": main.replicates,
-            "outcomes": _outcomes([pictures.ids[index] for index in order], [found[index] for index in order]),
+            "outcomes": detection_outcomes([pictures.ids[index] for index in order], [found[index] for index in order]),
             "contact_sheet": self._sheet(found, order, score),
         }
 
@@ -182,7 +182,7 @@ def _chained(parts: list[list[dict[str, Tensor]]]) -> list[dict[str, Tensor]]:
     return list(itertools.chain.from_iterable(parts))
 
 
-def _outcomes(ids: list[str], found: list[Detections]) -> dict[str, np.ndarray]:
+def detection_outcomes(ids: list[str], found: list[Detections]) -> dict[str, np.ndarray]:
     """Return one entry per test picture: its boxes, scores and labels as lists, masks as COCO run lengths in text."""
     columns = {
         "sample_id": ids,
