@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from bob.files import digest
+from bob.metrics.reliability import diagram_error
 
 # name, parameters in M, latency in ms, share of right answers, all invented
 BACKBONES = (
@@ -85,6 +86,40 @@ def sample_outcomes(share: float, *, samples: int = 372, seed: int = 0) -> dict[
     return {"sample_id": np.array([f"test/{i:05d}.jpg" for i in range(samples)]), "outcome": outcome}
 
 
+def sample_confidences(
+    share: float, *, sharpness: float, temperature: float, samples: int = 372, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Return a classifier's outcomes as the task stores them, about ``share`` of them right.
+
+    Its confidences are right at ``sharpness`` 1; above, it is too sure. Scaled ones are divided by ``temperature``.
+    """
+    generator = np.random.default_rng([seed, round(share * 1e6)])
+    chance = generator.beta(4 * share, 4 * (1 - share), samples)
+    outcome = (generator.random(samples) < chance).astype(float)
+    found = {"sample_id": np.array([f"test/{i:05d}.jpg" for i in range(samples)]), "outcome": outcome}
+    found |= {"label": np.zeros(samples, dtype=np.int64), "prediction": 1 - outcome.astype(np.int64)}
+    for name, power in (("confidence", sharpness), ("confidence_scaled", sharpness / temperature)):
+        found[name] = chance**power / (chance**power + (1 - chance) ** power)
+    return found
+
+
+def sample_calibrated_results(
+    *, seeds: int = 1, **changes: Any
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
+    """Yield a row with calibration columns, and its outcomes, for every backbone and seed."""
+    for number, (backbone, _, _, share) in enumerate(BACKBONES):
+        for seed in range(seeds):
+            outcomes = sample_confidences(share, sharpness=2.5, temperature=2.5, seed=seed)
+            score = float(outcomes["outcome"].mean())
+            metrics = {"top1": score, "nll": 0.9 + number / 100, "nll_scaled": 0.5, "temperature": 2.5 + seed}
+            for name in ("confidence", "confidence_scaled"):
+                suffix = name.removeprefix("confidence")
+                ece = diagram_error(outcomes[name], outcomes["outcome"])
+                metrics |= {f"ece{suffix}": ece, f"adaptive_ece{suffix}": ece + 0.01, f"brier{suffix}": 0.3}
+            row = sample_row(backbone, seed=seed, score=score, **{**metrics, **changes})
+            yield {**row, "score_low": score - 0.035, "score_high": score + 0.03}, outcomes
+
+
 def sample_results(
     *, protocols: tuple[str, ...] = ("linear",), seeds: int = 1, **changes: Any
 ) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray]]]:
@@ -114,6 +149,26 @@ def sample_dense_outcomes(
     shared = np.random.default_rng(7).normal(0, 0.03, 1000)
     own = np.random.default_rng([seed, round(share * 1e6)]).normal(0, 0.006, 1000)
     return {"sample_id": np.array([f"test/{i:05d}.jpg" for i in range(samples)])}, np.clip(share + shared + own, 0, 1)
+
+
+def sample_shifted_results(
+    *, seeds: int = 1, metric: str = "mean_accuracy", **further: float
+) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]]:
+    """Yield a row, its outcomes and its replicates for every backbone and seed of a task scored beside its own data.
+
+    ``further``: columns of every row, as shares of the score.
+    """
+    task = {"mean_accuracy": "ood_generalization", "auroc": "ood_detection", "robust_accuracy": "adversarial"}
+    own = {"task": task.get(metric, metric), "metric": metric, "n_test": 372}
+    for backbone, _, _, share in BACKBONES:
+        for seed in range(seeds):
+            score = share * 0.7 + 0.004 * seed
+            columns = {name: score * factor for name, factor in further.items()}
+            row = sample_row(backbone, seed=seed, score=score, **{**own, **columns, metric: score})
+            yield (
+                {**row, "score_low": score - 0.05, "score_high": score + 0.04},
+                *sample_dense_outcomes(score, seed=seed),
+            )
 
 
 def sample_dense_results(*, seeds: int = 1) -> Iterator[tuple[dict[str, Any], dict[str, np.ndarray], np.ndarray]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bob.report.model import COSTS, FURTHER, Board, Entry
+from bob.report.model import COSTS, Board, Entry, further_metrics
 from bob.report.paired import Paired, Run, pair
 from bob.report.ranking import (
     ALPHA,
@@ -54,6 +54,7 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
         notes=group.notes + _pairing_notes(paired),
         test=test,
         smoke=any(row.get("smoke") is True for row in group.rows),
+        test_pictures=min((int(row["n_test"]) for row in group.rows if row.get("n_test")), default=None),
         paired=paired,
     )
 
@@ -61,7 +62,7 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
 def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
     scores = [float(row["score"]) for row in rows]
     costs = {name: _mean(rows, name) for name in COSTS}
-    metrics = {name: _mean(rows, name) for name in FURTHER.get(str(rows[0].get("metric")), {})}
+    metrics = {name: _mean(rows, name) for name in further_metrics(str(rows[0].get("metric")))}
     size = rows[0].get("image_size")
     return Entry(
         backbone=backbone,
@@ -76,6 +77,8 @@ def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
         image_size=None if size is None else int(size),
         flags=_flags(rows, seeds_asked),
         sheet=next((row["job_id"] for row in rows if row.get("contact_sheet")), None),
+        job=rows[0]["job_id"],
+        on_bound=any(row.get("temperature_on_bound") is True for row in rows),
     )
 
 

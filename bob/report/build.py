@@ -18,16 +18,17 @@ from bob.files import write_bytes, write_text
 from bob.report.boards import LEFT_OUT, make_board
 from bob.report.coverage import measure_coverage
 from bob.report.html import Figure, Plot, Section, render_page
-from bob.report.model import Board, Coverage, OverallEntry
+from bob.report.model import CALIBRATED, Board, Coverage, OverallEntry
 from bob.report.overall import add_z_scores, overall
 from bob.report.plots import interval_plot, latency_plot
 from bob.report.recommend import recommend
+from bob.report.reliability import COLUMNS, reliability_plot
+from bob.report.robustness import add_effective_robustness
 from bob.report.select import Row, choose_rows, group_rows
 from bob.report.sheets import contact_sheets
-from bob.report.tables import Table, cost_table, coverage_table, overall_table, score_table
+from bob.report.tables import Table, calibration_table, cost_table, coverage_table, overall_table, score_table
 from bob.report.text import markdown_page, ranking_csv, rich_table, shown_cells
 from bob.store import ResultStore
-from bob.store.layout import Layout
 from bob.version import __version__
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ def build_report(
     # Only these columns: the detections of a large test set are of no use here.
     outcomes = functools.partial(store.outcomes, columns=("sample_id", "outcome"))
     boards = [make_board(group, outcomes) for group in group_rows(rows, mix=mix)]
-    boards = add_z_scores(boards, reference)
+    boards = add_effective_robustness(add_z_scores(boards, reference), reference)
     means = overall(boards) if len(boards) > 1 else []
     coverage = measure_coverage(rows, expected, store.damaged())
     limits = {"max_latency_ms": max_latency_ms, "max_memory_mb": max_memory_mb}
@@ -163,7 +164,7 @@ def build_report(
         tables=_tables(boards, means, coverage),
     )
     if out_dir is not None:
-        _write(report, out_dir, store.layout)
+        _write(report, out_dir, store)
     return report
 
 
@@ -211,18 +212,18 @@ def _banners(boards: Sequence[Board], mix: bool) -> tuple[str, ...]:
 def _tables(boards: Sequence[Board], means: Sequence[OverallEntry], coverage: Coverage) -> tuple[Table, ...]:
     tables: list[Table | None] = []
     for board in boards:
-        tables += [score_table(board), cost_table(board)]
+        tables += [score_table(board), cost_table(board), calibration_table(board)]
     if means:
         tables.append(overall_table(means))
     tables.append(coverage_table(coverage))
     return tuple(table for table in tables if table is not None)
 
 
-def _write(report: Report, out_dir: Path, layout: Layout) -> None:
+def _write(report: Report, out_dir: Path, store: ResultStore) -> None:
     from bob.store.records import explained
 
     with explained(out_dir):
-        sections = [_section(report, index, out_dir, layout) for index in range(len(report.boards))]
+        sections = [_section(report, index, out_dir, store) for index in range(len(report.boards))]
         page = render_page(
             title=report.title,
             meta=report.meta,
@@ -248,26 +249,37 @@ def _keep(report: Report, path: Path, content: str | bytes) -> None:
     report.files[path.name] = path
 
 
-def _section(report: Report, index: int, out_dir: Path, layout: Layout) -> Section:
+def _section(report: Report, index: int, out_dir: Path, store: ResultStore) -> Section:
     board = report.boards[index]
-    plots = [Plot(f"{board.metric} of each backbone with its interval, {board.name}", interval_plot(board))]
-    scatter = latency_plot(board)
-    if scatter is not None:
-        plots.append(Plot(f"{board.metric} against latency, {board.name}", scatter))
+    plots = _plots(board, store)
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", board.name).strip("-")[:80]
-    for kind, plot in zip(("scores", "latency"), plots, strict=False):
+    for kind, plot in plots.items():
         _keep(report, out_dir / f"{index + 1:02d}-{stem}-{kind}.png", plot.png)
-    sheets = contact_sheets(board, layout)
+    sheets = contact_sheets(board, store.layout)
     return Section(
         name=board.name,
         answer=report.answers[index],
         scores=score_table(board),
         costs=cost_table(board),
-        plots=plots,
+        calibration=calibration_table(board),
+        plots=list(plots.values()),
         sheets=[_figure(board, sheet.backbone, sheet.png) for sheet in sheets if sheet.png is not None],
         sheet_notes=[f"The contact sheet of {s.backbone} is left out: {s.fault}." for s in sheets if s.png is None],
         circumstances=board.circumstances,
     )
+
+
+def _plots(board: Board, store: ResultStore) -> dict[str, Plot]:
+    """Return the board's plots by the word that ends their files' names."""
+    drawn = {
+        "scores": (f"{board.metric} of each backbone with its interval", interval_plot(board)),
+        "latency": (f"{board.metric} against latency", latency_plot(board)),
+    }
+    if board.metric == CALIBRATED:
+        confidences = functools.partial(store.outcomes, columns=COLUMNS)
+        alt = "accuracy by confidence before and after temperature scaling"
+        drawn["reliability"] = (alt, reliability_plot(board, confidences))
+    return {kind: Plot(f"{alt}, {board.name}", png) for kind, (alt, png) in drawn.items() if png is not None}
 
 
 def _figure(board: Board, backbone: str, png: bytes) -> Figure:

@@ -18,8 +18,9 @@ HOW_TO_READ = (
     "backbone's rank when all are scored on the same resampled test set. Tie: on the same test samples the score does "
     "not differ significantly from the best one's. z: (score - mean) / standard deviation of the suite's reference "
     "set, the same backbones on every board; it depends on who is in that set. Controls are baselines: they have no "
-    "rank and enter no mean. A score that is no mean over test pictures (AP, mIoU) is computed anew on each resampled "
-    "test set, the same sets for every backbone."
+    "rank and enter no mean. A score that is no mean over test pictures (AP, mIoU, AUROC, a mean over shifts) is "
+    "computed anew on each resampled test set, the same sets for every backbone. Calibration: whether a classifier is "
+    "right as often as it is sure, before and after its logits are divided by one temperature chosen on val."
 )
 
 
@@ -52,6 +53,7 @@ class Section:
     answer: str
     scores: Table
     costs: Table | None
+    calibration: Table | None
     plots: Sequence[Plot]
     sheets: Sequence[Figure]
     sheet_notes: Sequence[str]

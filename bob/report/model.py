@@ -32,7 +32,36 @@ FURTHER = {
     "box_ap": {"box_ap50": "AP50", "box_ap75": "AP75"},
     "mask_ap": {"mask_ap50": "AP50", "box_ap": "box AP"},
     "miou": {"pixel_accuracy": "pixel acc.", "mean_accuracy": "mean acc."},
+    "auroc": {"auroc_near": "near", "auroc_far": "far", "fpr95": "FPR95", "top1": "top1"},
+    "mean_accuracy": {
+        "source_top1": "source",
+        "corruption_accuracy": "corr.",
+        "relative_drop": "rel. drop",
+        "mce": "mCE",
+        "effective_robustness": "eff. rob.",
+    },
+    "mean_box_ap": {"source_box_ap": "source AP", "relative_drop": "rel. drop"},
+    "map": {"mrr": "MRR", "recall_at_1": "R@1"},
+    "robust_accuracy": {"clean_top1": "clean"},
 }
+# Of a classifier, in a table of their own: how far its confidences can be trusted, before and after scaling.
+CALIBRATION = {
+    "ece": "ECE",
+    "ece_scaled": "ECE (T)",
+    "nll": "NLL",
+    "nll_scaled": "NLL (T)",
+    "adaptive_ece": "adapt. ECE",
+    "adaptive_ece_scaled": "adapt. ECE (T)",
+    "brier": "Brier",
+    "brier_scaled": "Brier (T)",
+    "temperature": "T",
+}
+CALIBRATED = "top1"  # the primary metric whose boards have that table
+
+
+def further_metrics(metric: str) -> tuple[str, ...]:
+    """Return the columns of rows that a board shows beside its primary metric."""
+    return (*FURTHER.get(metric, {}), *(CALIBRATION if metric == CALIBRATED else ()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +88,8 @@ class Entry:
         image_size: Side of the input in pixels.
         flags: What qualifies the number, in words.
         sheet: The job whose contact sheet shows what it predicts; None if none left one.
+        job: The job of its first seed.
+        on_bound: Whether the temperature of any seed sits on the end of its range.
     """
 
     backbone: str
@@ -80,6 +111,8 @@ class Entry:
     image_size: int | None = None
     flags: tuple[str, ...] = ()
     sheet: str | None = None
+    job: str | None = None
+    on_bound: bool = False
 
     @property
     def is_busy(self) -> bool:
@@ -108,6 +141,7 @@ class Board:
         z_reason: Why there is no z-score; None if there is one.
         test: The paired test in words, or why there is none.
         smoke: Whether its data only prove that the software runs.
+        test_pictures: Test pictures of its data set, the fewest of any row; None where no row says.
         paired: The entries on the same resampled test sets, for further tests between them.
     """
 
@@ -122,6 +156,7 @@ class Board:
     z_reason: str | None = None
     test: str = ""
     smoke: bool = False
+    test_pictures: int | None = None
     paired: Paired = field(default_factory=Paired)
 
     @property

@@ -19,8 +19,8 @@ from bob.report.recommend import LATENCY
 # Blue, vermilion and grey of Okabe and Ito's palette, each with a marker of its own.
 FRONT, CANDIDATE, CONTROL = ("#D55E00", "D"), ("#0072B2", "o"), ("#6b6b6b", "s")
 _ROW_IN = 0.27
-_DPI = 130
-_LABEL_PT = 8
+DPI = 130
+LABEL_PT = 8
 
 
 def interval_plot(board: Board) -> bytes:
@@ -33,12 +33,12 @@ def interval_plot(board: Board) -> bytes:
             axes.plot([entry.low, entry.high], [row, row], color=color, linewidth=1.6, solid_capstyle="butt")
         filled = color if entry.is_control or entry.tied in (True, None) else "white"
         axes.plot(entry.score, row, marker, color=color, markerfacecolor=filled, markersize=5.5)
-    axes.set_yticks(range(len(entries)), [_label(entry) for entry in entries], fontsize=_LABEL_PT, parse_math=False)
+    axes.set_yticks(range(len(entries)), [label(entry) for entry in entries], fontsize=LABEL_PT, parse_math=False)
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.set_xlabel(f"{board.metric}, with 95 % interval over test samples", parse_math=False)
     has_test = any(entry.tied is not None for entry in entries)
     _title(axes, board, "open marker: significantly below the best" if has_test else "no paired test")
-    return _png(figure)
+    return to_png(figure)
 
 
 def latency_plot(board: Board) -> bytes | None:
@@ -59,7 +59,7 @@ def latency_plot(board: Board) -> bytes | None:
     axes.margins(y=0.08)
     _margin_labels(axes, entries)
     _title(axes, board, "diamonds: no candidate is as good and faster")
-    return _png(figure)
+    return to_png(figure)
 
 
 def spread(wanted: Sequence[float], gap: float) -> NDArray[np.float64]:
@@ -80,19 +80,19 @@ def spread(wanted: Sequence[float], gap: float) -> NDArray[np.float64]:
 def _margin_labels(axes: Axes, entries: Sequence[Entry]) -> None:
     """Name the points in the right margin, each joined to its point: names never overlap, however near the points."""
     low, high = axes.get_ylim()
-    height_pt = axes.bbox.height / _DPI * 72
-    gap = (_LABEL_PT + 3) / height_pt
+    height_pt = axes.bbox.height / DPI * 72
+    gap = (LABEL_PT + 3) / height_pt
     ascending = sorted(entries, key=lambda entry: entry.score)
     places = spread([(entry.score - low) / (high - low) for entry in ascending], gap)
     # Keep the pile inside the axes where it fits.
     places += max(0.0, -places[0]) if places[0] < 0 else min(0.0, 0.97 - places[-1])
     for entry, place in zip(ascending, places, strict=True):
         axes.annotate(
-            _label(entry),
+            label(entry),
             xy=(entry.costs[LATENCY], entry.score),
             xytext=(1.03, float(place)),
             textcoords="axes fraction",
-            fontsize=_LABEL_PT,
+            fontsize=LABEL_PT,
             va="center",
             annotation_clip=False,
             parse_math=False,
@@ -116,25 +116,37 @@ def _log_axis(axes: Axes, values: Sequence[float]) -> None:
 
 
 def _figure(*, height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(7.6, min(height_in, 40.0)), dpi=_DPI, layout="constrained")
+    figure = Figure(figsize=(7.6, min(height_in, 40.0)), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    axes.grid(axis="both", color="#e4e4e4", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    plain(axes)
     return figure, axes
 
 
-def _title(axes: Axes, board: Board, second: str) -> None:
+def plain(axes: Axes) -> None:
+    """Give axes a light grid behind what is drawn, and no frame above and to the right."""
+    axes.grid(axis="both", color="#e4e4e4", linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def title(board: Board, second: str) -> str:
+    """Return the board's name and a second line, which begins with a warning if the data are smoke."""
     smoke = "smoke data: not for choosing a backbone; " if board.smoke else ""
-    axes.set_title(f"{board.name}\n{smoke}{second}", loc="left", fontsize=9, parse_math=False)
+    return f"{board.name}\n{smoke}{second}"
 
 
-def _label(entry: Entry) -> str:
+def _title(axes: Axes, board: Board, second: str) -> None:
+    axes.set_title(title(board, second), loc="left", fontsize=9, parse_math=False)
+
+
+def label(entry: Entry) -> str:
+    """Return the backbone's name, a control's marked as one."""
     return entry.backbone + (" (control)" if entry.is_control else "")
 
 
-def _png(figure: Figure) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """Return the figure as PNG bytes that depend on nothing but the figure."""
     out = io.BytesIO()
     figure.savefig(out, format="png", metadata={"Software": None})
     return out.getvalue()

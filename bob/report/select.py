@@ -13,7 +13,15 @@ log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
 
-SAME_ON_A_BOARD = ("metric", "task_version", "dataset_fingerprint", "protocol_params", "budget", "resolution")
+SAME_ON_A_BOARD = (
+    "metric",
+    "task_version",
+    "dataset_fingerprint",
+    "others",
+    "protocol_params",
+    "budget",
+    "resolution",
+)
 SWEPT = ("protocol_params", "budget")
 # A fixed input size is rounded to a model's patch or window (126 px for 128 at patch 14), never by more than this.
 ROUNDING_PX = 32

@@ -8,10 +8,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bob.hardware import BUSY_SHARE
-from bob.report.model import FURTHER, Board, Coverage, Entry, OverallEntry
+from bob.metrics.reliability import ECE_BINS
+from bob.report.model import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"
+SIGNED = ("effective_robustness",)  # differences: their sign is the point
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,36 @@ def _further(board: Board) -> list[tuple[Head, Callable[[Entry], Cell]]]:
 
 
 def _metric(name: str, entry: Entry) -> Cell:
-    return number(entry.metrics.get(name))
+    return number(entry.metrics.get(name), "+.3f" if name in SIGNED else ".3f")
+
+
+def calibration_table(board: Board) -> Table | None:
+    """Return how far the confidences of the board's backbones can be trusted; None if no row says."""
+    present = {name for entry in board.entries for name in CALIBRATION if name in entry.metrics}
+    if not present:
+        return None
+    columns: list[tuple[Head, Callable[[Entry], Cell]]] = [(Head("backbone", numeric=False), _name)]
+    for name, title in CALIBRATION.items():
+        if name in present:
+            wide = name.startswith(("adaptive", "brier"))
+            help_ = f"{name}, mean over seeds" + ("" if name == "temperature" else ", lower is better")
+            make = _temperature if name == "temperature" else functools.partial(_metric, name)
+            columns.append((Head(title, help_, wide_only=wide), make))
+    return _table(board, f"{board.name}: calibration", columns, _calibration_caption(board, present))
+
+
+def _temperature(entry: Entry) -> Cell:
+    cell = significant(entry.metrics.get("temperature"))
+    return Cell(cell.text + ("*" if entry.on_bound else " "), cell.value)
+
+
+def _calibration_caption(board: Board, present: set[str]) -> tuple[str, ...]:
+    said = [f"Lower is better. ECE: over {ECE_BINS} bins of confidence, those of the adaptive one equally full."]
+    if "temperature" in present:
+        said.append("(T): with the logits divided by T, which minimises the NLL of val; no rank changes.")
+    if any(entry.on_bound for entry in board.entries):
+        said.append("T *: on the end of its range, as val's NLL has no minimum within; (T) says little then.")
+    return tuple(said)
 
 
 def cost_table(board: Board) -> Table | None:
