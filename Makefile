@@ -5,6 +5,7 @@ DATA    ?=
 RESULTS ?= results
 ARGS    ?=
 PYTHON  ?= python3
+TEST_PROCESSES ?= 2
 BOB     := .venv/bin/bob
 
 .DEFAULT_GOAL := help
@@ -29,8 +30,9 @@ help:
 suite: .venv/.built
 	$(BOB) run $(SUITE) --results $(RESULTS) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
+# Two processes of one thread each; OpenMP's threads of both would fight for the cores. Each file stays in one process.
 test: .venv/.built
-	.venv/bin/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-all: .venv/.built
 	.venv/bin/python -m pytest --timeout=2400 -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)

@@ -1,13 +1,21 @@
-"""One job without a suite file, for benchmarks."""
+"""One job without a suite file, and the bare pass that jobs on frozen features are compared with."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
+
+import torch
 
 from bob.backbones import catalogue, weights
 from bob.context import Context
+from bob.data.pictures import Pictures
 from bob.data.resolve import resolve_dataset
-from bob.job import Budget, Job
+from bob.data.transforms import eval_transform
+from bob.job import Budget, Job, OtherData
+from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.tasks.spec import TASKS
 
 
@@ -20,6 +28,7 @@ def benchmark_job(
     context: Context,
     task: str = "classification",
     budget: Budget | None = None,
+    others: Sequence[OtherData] = (),
     **params: Any,
 ) -> Job:
     """Return the job of a packaged checkpoint or a control, protocol defaults changed by ``params``."""
@@ -30,6 +39,7 @@ def benchmark_job(
     file = None
     if not described.is_control:
         file = weights.locate(described, weights_dirs=(), cache_dir=context.cache_dir)
+    chosen = {**{name: param.default for name, param in entry.params.items()}, **params}
     return Job(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",
@@ -38,7 +48,9 @@ def benchmark_job(
         task_version=described_task.version,
         dataset_fingerprint=spec.fingerprint,
         protocol=protocol,
-        params=tuple(sorted({**{name: param.default for name, param in entry.params.items()}, **params}.items())),
+        params=tuple(sorted(chosen.items())),
+        others=tuple(others),
+        classifier=tuple((name, chosen[name]) for name in sorted(chosen) if name in entry.classifier),
         precision="fp32",
         seed=0,
         budget=budget or Budget(),
@@ -47,3 +59,33 @@ def benchmark_job(
         weights_path=str(file.path) if file else None,
         uses=entry.uses,
     )
+
+
+def bare_pass(job: Job, context: Context, model: torch.nn.Module, sets: Iterable[Pictures]) -> float:
+    """Return the seconds of decode, transform and forward over sets of pictures."""
+    transform = eval_transform(job.input)
+
+    def read(pictures: Pictures, index: int) -> torch.Tensor:
+        return transform(pictures.load(index))
+
+    started = time.perf_counter()
+    with ThreadPoolExecutor(context.threads) as pool, torch.inference_mode():
+        for pictures in sets:
+            waiting = None
+            for first in range(0, len(pictures) + EVALUATION_BATCH, EVALUATION_BATCH):
+                indices = range(first, min(first + EVALUATION_BATCH, len(pictures)))
+                coming = [pool.submit(read, pictures, index) for index in indices]
+                if waiting:
+                    images = torch.stack([future.result() for future in waiting])
+                    model(images.to(memory_format=torch.channels_last))
+                waiting = coming
+    return time.perf_counter() - started
+
+
+def ready_model(job: Job, context: Context) -> torch.nn.Module:
+    """Return the job's backbone, warm."""
+    model = Setup.of(job, context).model().to(memory_format=torch.channels_last).eval()
+    side = job.input.image_size
+    with torch.inference_mode():
+        model(torch.zeros(EVALUATION_BATCH, 3, side, side))
+    return model

@@ -14,41 +14,13 @@ import shutil
 import statistics
 import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import torch
-
-from benchmarks._jobs import benchmark_job
+from benchmarks._jobs import bare_pass, benchmark_job, ready_model
 from bob.context import Context
-from bob.data.pictures import Pictures
 from bob.data.spec import SPLITS
-from bob.data.transforms import eval_transform
-from bob.job import Job
 from bob.tasks.classification import linear
-from bob.tasks.setup import EVALUATION_BATCH, Setup
-
-
-def bare_pass(job: Job, context: Context, model: torch.nn.Module) -> float:
-    """Return the seconds of decode, transform and forward over all splits."""
-    setup, transform = Setup.of(job, context), eval_transform(job.input)
-
-    def read(pictures: Pictures, index: int) -> torch.Tensor:
-        return transform(pictures.load(index))
-
-    started = time.perf_counter()
-    with ThreadPoolExecutor(context.threads) as pool, torch.inference_mode():
-        for split in SPLITS:
-            pictures = setup.pictures(split)
-            waiting = None
-            for first in range(0, len(pictures) + EVALUATION_BATCH, EVALUATION_BATCH):
-                indices = range(first, min(first + EVALUATION_BATCH, len(pictures)))
-                coming = [pool.submit(read, pictures, index) for index in indices]
-                if waiting:
-                    images = torch.stack([future.result() for future in waiting])
-                    model(images.to(memory_format=torch.channels_last))
-                waiting = coming
-    return time.perf_counter() - started
+from bob.tasks.setup import Setup
 
 
 def main() -> None:
@@ -63,13 +35,11 @@ def main() -> None:
         root = Path(folder)
         context = Context(results_dir=root / "results", cache_dir=root / "cache", threads=options.threads)
         job = benchmark_job(options.backbone, options.data, "linear", size=options.size, context=context)
-        model = Setup.of(job, context).model().to(memory_format=torch.channels_last).eval()
-        with torch.inference_mode():
-            model(torch.zeros(EVALUATION_BATCH, 3, options.size, options.size))
+        model, setup = ready_model(job, context), Setup.of(job, context)
         linear(job, context)
         bare, bob = [], []
         for _ in range(options.rounds):
-            bare.append(bare_pass(job, context, model))
+            bare.append(bare_pass(job, context, model, map(setup.pictures, SPLITS)))
             shutil.rmtree(context.cache_dir / "artifacts")
             started = time.perf_counter()
             linear(job, context)
