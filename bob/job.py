@@ -59,7 +59,7 @@ class OtherData:
         role: What it is to the job: "shifts", "near" or "far".
         name: As rows and tables call it.
         text: As the suite names it, whether it is here or not.
-        fingerprint: Of its content; ``MISSING`` if it is not on this machine.
+        fingerprint: Of its content; made of ``MISSING`` and its text if it is not on this machine.
         spec: The data set; None if it is not on this machine.
     """
 

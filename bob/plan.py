@@ -25,6 +25,7 @@ from bob.params import resolve_params
 from bob.plan_data import (
     FoundData,
     OtherFound,
+    absent_fingerprint,
     check_foreign,
     find_data,
     located_at,
@@ -176,7 +177,8 @@ def _template(
     """Return a job with everything that does not depend on the backbone or the seed."""
     if chosen.protocol not in task.protocols:
         known = ", ".join(task.protocols)
-        raise unknown_name("protocol", chosen.protocol, task.protocols, hint=f"task {task.name!r} has: {known}.")
+        kind = f"protocol of task {task.name!r}"
+        raise unknown_name(kind, chosen.protocol, task.protocols, hint=f"It has: {known}.")
     protocol = task.protocols[chosen.protocol]
     spec = dataset.spec
     budget, settled = _budget(suite, chosen, protocol, spec, task.annotation)
@@ -190,7 +192,7 @@ def _template(
         task_version=task.version,
         dataset=spec.name if spec else dataset.text,
         dataset_spec=spec,
-        dataset_fingerprint=spec.fingerprint if spec else MISSING,
+        dataset_fingerprint=spec.fingerprint if spec else absent_fingerprint(dataset.text),
         protocol=protocol.name,
         params=params,
         others=tuple(other.data() for other in others),

@@ -13,7 +13,7 @@ from bob.errors import BobError, ConfigError, DataMissingError, SuiteError
 from bob.job import MISSING, OtherData
 from bob.settings import Settings
 from bob.suite import TaskEntry
-from bob.tasks.spec import Task
+from bob.tasks.spec import TASKS, Task
 from bob.yaml_source import YamlSource
 
 
@@ -35,7 +35,7 @@ class OtherFound(NamedTuple):
     def data(self) -> OtherData:
         """Return it as the job states it."""
         spec, text = self.found.spec, self.found.text
-        name, fingerprint = (spec.name, spec.fingerprint) if spec else (text, MISSING)
+        name, fingerprint = (spec.name, spec.fingerprint) if spec else (text, absent_fingerprint(text))
         return OtherData(role=self.role, name=name, text=text, fingerprint=fingerprint, spec=spec)
 
 
@@ -67,13 +67,23 @@ def others_of(task: Task, entry: TaskEntry, datasets: Mapping[str, FoundData]) -
     for role in named:
         if role not in task.roles:
             takes = ", ".join(task.roles) or "none"
-            raise ConfigError(f"task {task.name!r} has no use for {role!r}: it takes {takes}.", hint="bob list tasks")
+            raise ConfigError(f"task {task.name!r} has no use for {role!r}: it takes {takes}.", hint=_takers(role))
     if task.needs_others and not named:
         raise ConfigError(
             f"task {task.name!r} needs data sets beside its own: none is given.",
             hint=f"Name some under {' or '.join(task.roles)}.",
         )
     return tuple(OtherFound(role, datasets[text]) for role, texts in named.items() for text in texts)
+
+
+def absent_fingerprint(text: str) -> str:
+    """Return what stands for the fingerprint of a data set that is not here: two such sets make two jobs."""
+    return f"{MISSING}:{text}"
+
+
+def _takers(role: str) -> str:
+    takers = [name for name in TASKS.names() if role in TASKS.get(name).roles]
+    return f"{role!r} goes with {' or '.join(takers)}: give it to one of these tasks (--task NAME)."
 
 
 def check_foreign(dataset: FoundData, others: Sequence[OtherFound]) -> None:
@@ -88,7 +98,7 @@ def check_foreign(dataset: FoundData, others: Sequence[OtherFound]) -> None:
             continue
         if found.spec.fingerprint in seen:
             raise ConfigError(
-                f"{role} data set {found.text!r} has the content of {seen[found.spec.fingerprint]}: "
+                f"data set {found.text!r} under {role!r} has the content of {seen[found.spec.fingerprint]}: "
                 "expected other pictures.",
                 hint=f"Take it out of {role!r}.",
             )

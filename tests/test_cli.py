@@ -118,3 +118,12 @@ def test_every_command_has_help_that_says_what_it_does():
     assert set(commands.choices) == {"list", "plan", "fetch", "run", "status", "show", "report", "profile", "doctor"}
     for parser in commands.choices.values():
         assert parser.description
+
+
+def test_a_parameter_goes_to_the_tasks_whose_protocol_has_it():
+    tasks = [{"task": name, "protocols": ["linear"]} for name in ("classification", "ood_detection")]
+    data = {"tasks": tasks, "budget": {}}
+    apply_sets(data, ["linear.odin=true"])
+    assert [entry["params"] for task in data["tasks"] for entry in task["protocols"]] == [{}, {"odin": True}]
+    apply_sets(data, ["linear.l2=[0.1]"])
+    assert all(entry["params"]["l2"] == [0.1] for task in data["tasks"] for entry in task["protocols"])

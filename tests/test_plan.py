@@ -115,3 +115,57 @@ def test_parameters_are_complete_and_typed_whatever_way_they_came():
     assert dict(resolve_params(linear, {"l2": "1,0.5"}))["l2"] == (1.0, 0.5)
     assert dict(resolve_params(linear, {"l2": [1, 0.5]})) == dict(resolve_params(linear, {"l2": "1,0.5"}))
     assert dict(resolve_params(linear, {})) == {name: param.default for name, param in linear.params.items()}
+
+
+def test_data_sets_that_are_not_here_make_a_job_each(settings):
+    jobs = plan(SUITE.replace("[scenes]", "[cifar10, cifar100]"), settings).jobs
+    assert len({job.id for job in jobs}) == len(jobs) == 2 * 3 * 2 * 2
+    assert all(job.missing for job in jobs)
+
+
+OTHERS = """\
+name: mine
+backbones: [tf_efficientnet_lite0.in1k]
+datasets: [scenes]
+tasks:
+  - {task: classification, protocols: [linear, knn]}
+  - {task: ood_generalization, protocols: [linear, knn], shifts: ["scenes:domain=night"]}
+  - {task: ood_detection, protocols: [linear], near: ["scenes:unseen"]}
+"""
+
+
+def test_tasks_that_want_the_same_classifier_share_it_and_one_that_nobody_else_wants_is_not_kept(settings):
+    jobs = {(job.task, job.protocol): job for job in plan(OTHERS, settings).jobs}
+    keys = {
+        name: [need.key for need in job.needs() if need.kind == "classifier"]
+        for name, job in jobs.items()
+        if job.protocol == "linear"
+    }
+    assert len({tuple(found) for found in keys.values()}) == 1 and all(len(found) == 1 for found in keys.values())
+    alone = plan(SUITE, settings).jobs
+    assert not any(need.kind == "classifier" for job in alone for need in job.needs())
+
+
+def test_features_are_one_artifact_for_every_task_that_looks_at_the_same_pictures(settings):
+    jobs = plan(OTHERS, settings).jobs
+    features = {need.key: need for job in jobs for need in job.needs() if need.kind == "features"}
+    own = [need for need in features.values() if dict(need.content)["dataset"] == jobs[0].dataset_fingerprint]
+    assert len(own) == 1
+    assert len(features) == 3
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ('{task: classification, protocols: [linear], near: ["scenes:unseen"]}', "'near' goes with ood_detection"),
+        ("{task: ood_detection, protocols: [linear]}", "needs data sets beside its own"),
+        ("{task: ood_detection, protocols: [linear], far: [scenes]}", "has the content of the task's own 'scenes'"),
+        ("{task: ood_generalization, protocols: [linear]}", "neither shifts nor corruptions are given"),
+        ('{task: ood_detection, protocols: [knn], near: ["scenes:unseen"]}', "protocol of task 'ood_detection' 'knn'"),
+    ],
+)
+def test_a_task_says_which_data_beside_its_own_it_takes(settings, task, words):
+    head = OTHERS[: OTHERS.index("tasks:")]
+    with pytest.raises(SuiteError, match=r"mine\.yaml:5") as error:
+        plan(f"{head}tasks:\n  - {task}\n", settings)
+    assert words in str(error.value)

@@ -78,7 +78,7 @@ def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
     if not single and (extra := [f"--{name}" for name in ONE_JOB if getattr(options, name, None)]):
         raise ConfigError(
             f"{', '.join(extra)} goes with --backbone; a suite says it itself.",
-            hint="--set seeds=[1,2] changes a suite's seeds; a suite file of your own says the rest.",
+            hint="--set seeds=[1,2] changes a suite's seeds; a suite file of your own says the rest (docs/suites.md).",
         )
     source = _single(options) if single else read_suite(find_suite(options.suite))
     _add_plugins(source.data, getattr(options, "plugin", None))
@@ -93,7 +93,7 @@ def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
 def apply_sets(data: dict[str, Any], sets: list[str]) -> None:
     """Put ``KEY=VALUE`` settings into a suite's data: a suite key, ``budget.NAME``, or ``PROTOCOL.PARAMETER``.
 
-    A name that is neither a suite key nor part of the budget is a parameter of every protocol in the suite.
+    A name that is neither a suite key nor part of the budget is a parameter of every protocol that has it.
     """
     for text in sets:
         key, equals, raw = text.partition("=")
@@ -132,11 +132,23 @@ def _set_budget(data: dict[str, Any], name: str, value: Any) -> None:
 
 def _set_param(data: dict[str, Any], name: str, value: Any, *, protocol: str | None) -> None:
     entries = [entry for entry in _protocols(data) if protocol in (None, entry["protocol"])]
+    # One name may be a protocol of several tasks: those that have the parameter take it. Plans refuse what none has.
+    takers = [
+        entry
+        for task in data["tasks"]
+        for entry in task["protocols"]
+        if entry in entries and _has_param(task["task"], entry["protocol"], name)
+    ]
     if not entries:
         known = sorted({entry["protocol"] for entry in _protocols(data)})
         raise unknown_name("protocol", str(protocol), known, hint=f"This suite runs: {', '.join(known)}.")
-    for entry in entries:
+    for entry in takers or entries:
         entry["params"] = {**entry["params"], name: value}
+
+
+def _has_param(task: str, protocol: str, name: str) -> bool:
+    known = TASKS.get(task).protocols if task in TASKS else {}
+    return protocol in known and name in known[protocol].params
 
 
 def _protocols(data: dict[str, Any]) -> list[dict[str, Any]]:

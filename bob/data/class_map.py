@@ -85,7 +85,8 @@ def _by_name(names: Sequence[str], form: Callable[[str], str]) -> Mapping[str, l
 
 def _require_found(source: Sequence[str], missing: Sequence[str]) -> None:
     if missing:
-        shown = "; ".join(f"{name!r}.{did_you_mean(name, source)}" for name in missing[:NAMED_AT_MOST])
+        meant = [(name, did_you_mean(name, source)) for name in missing[:NAMED_AT_MOST]]
+        shown = "; ".join(f"{name!r}{'.' * bool(near)}{near}" for name, near in meant)
         raise DataError(
             f"the classifier has no class for {len(missing)} of the shifted data's classes: {shown}"
             + (" ..." if len(missing) > NAMED_AT_MOST else ""),

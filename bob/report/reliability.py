@@ -102,7 +102,7 @@ def _confidences(entry: Entry, outcomes: Outcomes) -> Confidences | None:
 
 
 def _caption(shown: list[Confidences]) -> str:
-    caption = "accuracy by confidence; numbers: test pictures per bin; dashed: as sure as right"
+    caption = "accuracy by confidence\nnumbers: test pictures per bin; dashed: as sure as right"
     of = ["of the first seed"] if any(len(each.entry.seeds) > 1 for each in shown) else []
     of += ["of the draws' mean probabilities, whose ECE is not the draws' own"] if shown[0].is_mean else []
     return "\n".join([caption, *[", ".join(of)] * bool(of)])
