@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 from bob.files import canonical_json, sync_folder, temporary_name, write_text
 from bob.job import Need
 from bob.lease import holding
+
+log = logging.getLogger(__name__)
 
 
 class ArtifactStore:
@@ -48,6 +51,11 @@ class ArtifactStore:
                 build(folder)
                 write_text(folder / "content.json", canonical_json({"kind": need.kind, "content": need.content}))
                 self._publish(folder, final)
+            except Exception:
+                # A holder that stalled past its lease may meet what its successor left or cleared away.
+                if not self.has(need):
+                    raise
+                log.warning("Making %s failed, but another process has made it meanwhile.", need.key)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         return final

@@ -141,7 +141,7 @@ class Job:
         del content["weights_sha256"], content["dataset_fingerprint"]
         content["budget"] = {name: None if name in self.settled else value for name, value in content["budget"].items()}
         if self.others:
-            content["others"] = [[other.role, other.text] for other in self.others]
+            content["others"] = sorted([other.role, other.text] for other in self.others)
         return digest([content, self.dataset_text or self.dataset])
 
     @property
@@ -165,7 +165,8 @@ class Job:
 
     def _identity(self) -> dict[str, Any]:
         content = {name: plain(getattr(self, name)) for name in IDENTITY_FIELDS}
-        content["others"] = [[other.role, other.fingerprint] for other in self.others]
+        # In no order that a suite could change.
+        content["others"] = sorted([other.role, other.fingerprint] for other in self.others)
         if not self.others:
             del content["others"]
         return content

@@ -122,16 +122,36 @@ def expand(
         with located_at(source, "tasks", number):
             others = others_of(task, entry, datasets)
         for dataset in usable.fit:
-            with located_at(source, "tasks", number):
-                check_foreign(dataset, others)
-            own = [(backbone, located[backbone]) for backbone in groups[number]]
             refused = left_out if data else None
+            if not _goes_with(dataset, others, task, source, number, refused):
+                continue
+            own = [(backbone, located[backbone]) for backbone in groups[number]]
             jobs += _task_jobs(suite, source, number, entry, task, dataset, others, own, machine, refused)
     if left_out and not jobs:
         raise DataError(" ".join(left_out.values()), hint="docs/data.md shows the layouts that each task reads.")
     missing = {text: found.missing for text, found in datasets.items() if found.missing}
     shared = _share_classifiers(_unique(jobs))
     return Plan(suite=suite, jobs=shared, backbones=backbones, missing_data=missing, left_out=left_out)
+
+
+def _goes_with(
+    dataset: FoundData,
+    others: Sequence[OtherFound],
+    task: Task,
+    source: YamlSource,
+    number: int,
+    left_out: dict[str, str] | None,
+) -> bool:
+    """Tell whether a data set differs from those beside it; if not, say so in ``left_out``, or raise without one."""
+    try:
+        with located_at(source, "tasks", number):
+            check_foreign(dataset, others)
+    except SuiteError as error:
+        if left_out is None:
+            raise
+        left_out[task.name] = error.message
+        return False
+    return True
 
 
 def _task_jobs(

@@ -83,7 +83,7 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
         **{"dataset_license": spec.license if spec else None, "smoke": _is_smoke(job)},
         **{"others": _others(job)},
         **{
-            "data_overlap": _overlap(backbone, spec),
+            "data_overlap": _overlap(backbone, job),
             "protocol": job.protocol,
             "protocol_params": canonical_json(dict(job.params)),
         },
@@ -131,8 +131,13 @@ def _profile(job: Job, context: Context) -> Mapping[str, Any]:
     return {}
 
 
+def _specs(job: Job) -> tuple[DatasetSpec, ...]:
+    """Return every data set that the job is scored on, its own first."""
+    return tuple(spec for spec in (job.dataset_spec, *(other.spec for other in job.others)) if spec)
+
+
 def _is_smoke(job: Job) -> bool:
-    return any(spec.smoke for spec in (job.dataset_spec, *(other.spec for other in job.others)) if spec)
+    return any(spec.smoke for spec in _specs(job))
 
 
 def _others(job: Job) -> str | None:
@@ -141,9 +146,9 @@ def _others(job: Job) -> str | None:
     return canonical_json(named) if named else None
 
 
-def _overlap(backbone: Backbone, spec: DatasetSpec | None) -> str:
-    """Say which of the backbone's pretraining data contain test pictures; empty if none is known to."""
-    known = spec.overlaps if spec else ()
+def _overlap(backbone: Backbone, job: Job) -> str:
+    """Say which of the backbone's pretraining data contain pictures it is scored on; empty if none is known to."""
+    known = dict.fromkeys(name for spec in _specs(job) for name in spec.overlaps)
     return ", ".join(name for name in known if name in backbone.pretrain_data)
 
 

@@ -180,7 +180,7 @@ def test_fine_tuning_trains_once_for_both_tasks_and_gives_every_score(made, job_
     assert result.metrics["top1"] == known.metrics["top1"]
     assert set(result.metrics) == set(METRICS) - {"auroc_odin"}
     assert result.score == pytest.approx(np.mean([auroc(result, name) for name in ("cells", "streets")]), abs=1e-12)
-    assert known.shared_s > 0 == result.shared_s and result.notes["n_train"] == len(NAMES) * COUNTS["train"]
+    assert known.shared_s == result.shared_s == 0 and result.notes["n_train"] == len(NAMES) * COUNTS["train"]
 
 
 def test_odin_goes_over_the_pictures_themselves_where_it_is_asked_for(made, job_with):

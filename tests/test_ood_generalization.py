@@ -390,7 +390,9 @@ def test_a_fine_tuned_classifier_is_trained_once_for_both_tasks(made, folders, m
     assert len(calls) == 1
     assert result.metrics["source_top1"] == known.metrics["top1"]
     assert result.metrics["shift_accuracy"] in {0.0, 1 / 3, 2 / 3, 1.0} and "corruption_accuracy" in result.metrics
-    assert known.shared_s > 0 == result.shared_s and result.notes["n_test"] == 8
+    again = classification.finetune(replace(first, uses=("classifier", *first.uses)), context)
+    assert len(calls) == 1 and again.shared_s > 0, "what another job trained counts as this one's training"
+    assert known.shared_s == result.shared_s == 0 and result.notes["n_test"] == 8
 
 
 def test_a_pretrained_head_is_scored_on_shifts_of_classes_that_its_own_folder_lacks(made, folders):
@@ -481,3 +483,10 @@ def test_a_shift_without_labels_is_refused_and_other_data_in_place_leave_the_tas
     made = plan(SUITE, data=[str(folders / "own")])
     assert {job.task for job in made.jobs} == {"classification"}
     assert "the classifier has no class for 10" in made.left_out["ood_generalization"]
+
+
+def test_ties_are_right_to_the_share_of_classes_that_are_whatever_their_order():
+    tied = answers_of([[0.0, 0.0, 0.0, 1.0], [0.0, 2.0, 0.0, 3.0]], [0, 1], ("a", "b"))
+    for places in (np.array([0, 1]), np.array([2, 1])):
+        assert scored_set("night", tied, places, classes=4).correct.tolist() == [[0.5, 1.0]]
+    assert scored_set("own", tied, np.array([0, 1]), classes=4, over_all=True).correct.tolist() == [[0.0, 0.0]]

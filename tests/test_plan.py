@@ -169,3 +169,15 @@ def test_a_task_says_which_data_beside_its_own_it_takes(settings, task, words):
     with pytest.raises(SuiteError, match=r"mine\.yaml:5") as error:
         plan(f"{head}tasks:\n  - {task}\n", settings)
     assert words in str(error.value)
+
+
+def test_data_given_that_are_a_tasks_own_foreign_set_leave_that_task_out(settings):
+    expanded = plan(OTHERS, settings, data=["scenes:unseen"])
+    assert {job.task for job in expanded.jobs} == {"classification"}
+    assert "has the content of the task's own" in expanded.left_out["ood_detection"]
+
+
+def test_the_order_in_which_a_suite_names_other_sets_changes_no_job(settings):
+    turned = OTHERS.replace('near: ["scenes:unseen"]', 'near: ["scenes:domain=fog", "scenes:unseen"]')
+    again = OTHERS.replace('near: ["scenes:unseen"]', 'near: ["scenes:unseen", "scenes:domain=fog"]')
+    assert {job.id for job in plan(turned, settings).jobs} == {job.id for job in plan(again, settings).jobs}

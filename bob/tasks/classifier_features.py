@@ -199,11 +199,12 @@ class KnnProbe(FeatureClassifier):
         if self.is_clipped:
             log.warning("k=%d is more than the %d training pictures: all of them vote.", asked, count)
         self.k, self.temperature = min(asked, count), float(job.param("temperature"))
+        self._bank = self.x("train"), self.y("train")
 
     def answer(self, x: Tensor) -> tuple[np.ndarray, None]:
         """Return logits."""
         probabilities = knn_probabilities(
-            self.x("train"), self.y("train"), x, classes=len(self.classes), k=self.k, temperature=self.temperature
+            *self._bank, x, classes=len(self.classes), k=self.k, temperature=self.temperature
         )
         return probabilities.log().cpu().numpy()[None], None
 

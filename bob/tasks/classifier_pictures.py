@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from bob.artifacts import ArtifactStore
 from bob.backbones.loader import build_classifier
 from bob.context import Context
 from bob.data.imagenet import wnids
@@ -115,7 +117,11 @@ class FinetunedClassifier(PictureClassifier):
 
     def _obtained(self, job: Job, context: Context) -> tuple[Trained, tuple[str, ...]]:
         if "classifier" in job.uses:
-            return _loaded(make(classifier_need(job), job, context))
+            need = classifier_need(job)
+            was_there = ArtifactStore(context.cache_dir).has(need)
+            trained, classes = _loaded(make(need, job, context))
+            # What was made just now is in this job's own time already.
+            return (trained if was_there else replace(trained, shared_s=0.0)), classes
         trained = train(self.setup, checkpoints=job.id)
         return trained, self.setup.pictures("train").classes
 
@@ -135,7 +141,8 @@ def write_finetuned(setup: Setup, need: Need, folder: Path) -> None:
     """Train all weights and write them: a maker of the artifact ``classifier``."""
     started = time.perf_counter()
     trained = train(setup, checkpoints=need.key)
-    save_file({name: value.cpu().contiguous() for name, value in trained.weights.items()}, folder / TENSORS)
+    # Clones, since safetensors refuses tensors that share memory, as some architectures' do.
+    save_file({name: value.cpu().contiguous().clone() for name, value in trained.weights.items()}, folder / TENSORS)
     facts = {name: value for name, value in vars(trained).items() if name != "weights"}
     facts["classes"] = setup.pictures("train").classes
     write_text(folder / FACTS, json.dumps({**facts, "shared_s": time.perf_counter() - started}))

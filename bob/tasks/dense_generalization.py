@@ -69,13 +69,14 @@ class ShiftedDetectionWork(DetectionWork):
     def test(self, model: nn.Module) -> dict[str, Any]:
         """Score the own test pictures, and those of every shift; the score is the mean AP over shifts."""
         order, found = self.by_id("test"), self.detections(model, "test")
-        source = self._ap(self._scores("test", found, order, resamples=0)[0])
+        source, rate = self._ap(self._scores("test", found, order, resamples=0)[0]), self.eval_img_s
         outcomes, scores = [], {}
         for split, name in self.shifts.items():
             order, found = self.by_id(split), self.detections(model, split)
             ids = [f"{name}/{self.pictures[split].ids[index]}" for index in order]
             outcomes.append(detection_outcomes(ids, [found[index] for index in order]))
             scores[name] = self._shift_scores(split, found, order)
+        self.eval_img_s = rate  # the row's is that of the own test pictures
         return self._result(source, scores, outcomes)
 
     def _shift_scores(self, split: str, found: list[Detections], order: list[int]) -> CocoScores:

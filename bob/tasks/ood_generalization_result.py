@@ -66,7 +66,8 @@ def scored_set(name: str, answers: Answers, places: np.ndarray, *, classes: int,
     """Return what became of the pictures of one set.
 
     The prediction is the arg max over the classes that the set has (``bob.data.class_map``). Where several classes are
-    right, a prediction is right if it is among them.
+    right, a prediction is right if it is among them. Where some of the set's classes tie (k-NN gives all the same where
+    no neighbour is of any), it is right to the share of them that is: the order of classes must not decide.
 
     Args:
         name: The set's.
@@ -85,12 +86,13 @@ def scored_set(name: str, answers: Answers, places: np.ndarray, *, classes: int,
     logits = answers.logits if len(taking_part) == classes else answers.logits[..., taking_part]
     guesses = taking_part[logits.argmax(axis=2)]
     labels = places[answers.labels]
+    right = _right(taking_part, labels, answers.label_sets, places)
     return ScoredSet(
         name=name,
         ids=answers.ids,
         labels=labels,
         predictions=guesses[0] if len(guesses) == 1 else taking_part[softmax(logits, axis=2).mean(axis=0).argmax(1)],
-        correct=_correct(guesses, labels, answers.label_sets, places),
+        correct=_first_right(logits, right) if over_all else _share_right(logits, right),
     )
 
 
@@ -163,13 +165,25 @@ def interval(replicates: np.ndarray, score: float, *, least: int) -> tuple[float
     return percentile_interval(replicates)
 
 
-def _correct(
-    guesses: np.ndarray, labels: np.ndarray, sets: tuple[tuple[int, ...], ...] | None, places: np.ndarray
+def _right(
+    taking_part: np.ndarray, labels: np.ndarray, sets: tuple[tuple[int, ...], ...] | None, places: np.ndarray
 ) -> np.ndarray:
+    """Return bool (n, m): which of the classes that take part are right for each picture."""
     if sets is None:
-        return (guesses == labels).astype(np.float64)
-    right = [frozenset(places[list(each)].tolist()) for each in sets]
-    return np.array([[one in each for one, each in zip(row, right, strict=True)] for row in guesses.tolist()], float)
+        return labels[:, None] == taking_part
+    return np.array([np.isin(taking_part, places[list(each)]) for each in sets])
+
+
+def _first_right(logits: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return (draws, n): whether the first of the highest classes is right, as classification counts it."""
+    guesses = logits.argmax(axis=2)
+    return np.take_along_axis(right[None], guesses[..., None], axis=2)[..., 0].astype(np.float64)
+
+
+def _share_right(logits: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return (draws, n): the share of the highest classes that is right."""
+    highest = logits == logits.max(axis=2, keepdims=True)
+    return (highest & right).sum(axis=2) / highest.sum(axis=2)
 
 
 def _replicates(each: ScoredSet, weights: np.ndarray) -> np.ndarray:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from bob.data.corruptions import frost_available
 from bob.data.corruptions.names import CORRUPTIONS, NONE, SEVERITIES, check_corruptions, chosen_corruptions
 from bob.data.imagenet import wnid_labels, wnids
 from bob.errors import ConfigError
 from bob.job import Job
-from bob.needs import has_corruptions
+from bob.needs import corruptions_of, has_corruptions
 from bob.tasks.classification_spec import FEWSHOT, FINETUNE, KNN, LINEAR, PRETRAINED_HEAD
 from bob.tasks.shifts import check_shifts
 from bob.tasks.spec import Param, Protocol, Task
@@ -59,7 +60,7 @@ def check_job(job: Job) -> None:
     """Check that there is something to score, and that the classifier knows every class of every shift.
 
     Raises:
-        ConfigError: The job has neither shifts nor corruptions.
+        ConfigError: The job has neither shifts nor corruptions, or asks for frost without its photographs.
         DataError: A shift has no labels, or a class that the classifier lacks; or the own data are none that a
             pretrained head knows.
     """
@@ -67,6 +68,11 @@ def check_job(job: Job) -> None:
         raise ConfigError(
             f"task {job.task!r} on {job.dataset!r} has nothing to score: neither shifts nor corruptions are given.",
             hint="Name data sets under shifts, or set the protocol's corruptions, such as [benchmark].",
+        )
+    if "frost" in corruptions_of(job)[0] and not frost_available():
+        raise ConfigError(
+            "corruption 'frost' needs the photographs of its authors, which are not installed here.",
+            hint=".venv/bin/pip install -e '.[corruptions]', or leave frost (and so 'benchmark') out of corruptions.",
         )
     if job.dataset_spec is None:
         return
