@@ -23,7 +23,9 @@ from bob.store import ResultStore
 from bob.tasks import classification
 from bob.tasks.classification_result import classified
 from bob.tasks.classification_spec import CLASSIFICATION
-from bob.tasks.classifiers import Answers, SourceClassifier, open_classifier
+from bob.tasks.classifier_features import FewshotProbe, KnnProbe, LinearProbe
+from bob.tasks.classifier_pictures import PretrainedClassifier
+from bob.tasks.classifiers import Answers, SourceClassifier
 
 PROBES = ("linear", "knn", "fewshot")
 BEFORE = ("top1", "top5", "macro_f1", "nll", "ece")
@@ -70,6 +72,14 @@ class Planted(SourceClassifier):
         raise AssertionError("calibration looks at the job's own data set alone")
 
 
+OPENED = {
+    "linear": LinearProbe,
+    "knn": KnnProbe,
+    "fewshot": FewshotProbe,
+    "pretrained_head": PretrainedClassifier,
+}
+
+
 def drawn(n: int, seed: int, *, sharpness: float = 3.0, draws: int = 1) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 4, n)
@@ -80,7 +90,7 @@ def drawn(n: int, seed: int, *, sharpness: float = 3.0, draws: int = 1) -> tuple
 def test_what_rows_had_before_is_what_a_direct_computation_gives(folder, context, protocol):
     job = job_of(folder, context, protocol)
     result = getattr(classification, protocol)(job, context)
-    test = open_classifier(job, context).own("test")
+    test = OPENED[job.protocol](job, context).own("test")
     probabilities = softmax(test.logits, axis=-1)
     each = [classification_metrics(draw, test.labels) for draw in probabilities]
     assert {name: result.metrics[name] for name in BEFORE} == {
@@ -98,7 +108,7 @@ def test_what_rows_had_before_is_what_a_direct_computation_gives(folder, context
 def test_every_row_has_each_metric_before_and_after_the_temperature_of_val(folder, context, protocol):
     job = job_of(folder, context, protocol)
     result = getattr(classification, protocol)(job, context)
-    classifier = open_classifier(job, context)
+    classifier = OPENED[job.protocol](job, context)
     val, test = classifier.own("val"), classifier.own("test")
     temperatures = [fit_temperature(draw, val.labels) for draw in val.logits]
     assert len(temperatures) == (10 if protocol == "fewshot" else 1)
@@ -190,7 +200,7 @@ def test_a_pretrained_head_is_calibrated_among_all_its_classes_where_there_is_a_
     data = write_folder(tmp_path / "set", WNIDS, {"train": 1, "val": 3, "test": 2})
     job = job_of(data, context, "pretrained_head", size=64, budget=Budget(max_val=6))
     result = classification.pretrained_head(job, context)
-    val = open_classifier(job, context).own("val")
+    val = OPENED[job.protocol](job, context).own("val")
     assert len(val.labels) == 6, "the budget caps val"
     labels = np.array([wnids().index(WNIDS[label]) for label in val.labels])
     assert result.metrics["temperature"] == fit_temperature(val.logits[0], labels)

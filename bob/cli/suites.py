@@ -168,7 +168,7 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
         DataError: A picture cannot be read.
     """
     from bob.data.dense import open_dense
-    from bob.data.pictures import KINDS, open_split
+    from bob.data.pictures import KINDS, open_split, open_unlabelled
 
     for spec, task in {(job.dataset_spec, job.task) for job in expanded.jobs if job.dataset_spec}:
         annotation = TASKS.get(task).annotation_of(spec)
@@ -180,6 +180,8 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
                 open_split(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
             else:
                 open_dense(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
+    for spec in {other.spec for job in expanded.jobs for other in job.others if other.spec}:
+        open_unlabelled(spec, "test", cap=None, cache_dir=settings.cache_dir)
 
 
 def _console(*, stderr: bool = False) -> Console:

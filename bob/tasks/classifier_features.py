@@ -118,6 +118,10 @@ class LinearProbe(FeatureClassifier):
         seen = self.centred(x)
         return self.model.logits(seen).cpu().numpy()[None], seen.cpu().numpy()
 
+    def train_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the centred features of train and its labels, without the logits of a million pictures."""
+        return self.centred(self.x("train")).cpu().numpy(), self.features["train"].labels
+
     def head(self) -> tuple[Tensor, Tensor]:
         """Return weight and bias."""
         return self.model.weight, self.model.bias

@@ -10,9 +10,8 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor, nn
 
-from bob.context import Context
 from bob.errors import ConfigError
-from bob.job import Job, Need, OtherData
+from bob.job import Need, OtherData
 from bob.registry import load_reference
 from bob.tasks.setup import Setup
 
@@ -53,6 +52,17 @@ class SourceClassifier(ABC):
     def own(self, split: str) -> Answers:
         """Ask about "train", "val" or "test" of the job's data set."""
 
+    def train_features(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return what the linear head sees of train, float32 (n, d), and its labels, int64 (n,).
+
+        Raises:
+            ConfigError: This classifier has no linear head.
+        """
+        train = self.own("train")
+        if train.features is None:
+            raise self._no_head()
+        return train.features, train.labels
+
     @abstractmethod
     def other(self, other: OtherData) -> Answers:
         """Ask about the test pictures of another data set."""
@@ -67,7 +77,10 @@ class SourceClassifier(ABC):
         Raises:
             ConfigError: This classifier has no linear head.
         """
-        raise ConfigError(
+        raise self._no_head()
+
+    def _no_head(self) -> ConfigError:
+        return ConfigError(
             f"protocol {self.setup.job.protocol!r} has no linear head.", hint="Use protocol linear or finetune."
         )
 
@@ -82,27 +95,11 @@ class SourceClassifier(ABC):
         )
 
 
-# What opens the classifier of each protocol of `classification`: called with (job, context).
-CLASSIFIERS = {
-    "linear": "bob.tasks.classifier_features:LinearProbe",
-    "knn": "bob.tasks.classifier_features:KnnProbe",
-    "fewshot": "bob.tasks.classifier_features:FewshotProbe",
-    "finetune": "bob.tasks.classifier_pictures:FinetunedClassifier",
-    "pretrained_head": "bob.tasks.classifier_pictures:PretrainedClassifier",
-}
+# What trains and writes the classifier of each protocol that other tasks may share.
 WRITERS = {
     "linear": "bob.tasks.classifier_features:write_linear",
     "finetune": "bob.tasks.classifier_pictures:write_finetuned",
 }
-
-
-def open_classifier(job: Job, context: Context) -> SourceClassifier:
-    """Return the classifier that a job's protocol makes of its own data set, trained here or by another job before.
-
-    Raises:
-        BobError: It cannot be made.
-    """
-    return load_reference(CLASSIFIERS[job.protocol])(job, context)
 
 
 def write_classifier(setup: Setup, need: Need, folder: Path) -> None:

@@ -68,10 +68,10 @@ def detected(classifier: SourceClassifier, *, notes: dict[str, Any], **facts: An
 
 
 def _fitted(classifier: SourceClassifier) -> OodFit:
-    train, (weight, bias) = classifier.own("train"), classifier.head()
+    (seen, labels), (weight, bias) = classifier.train_features(), classifier.head()
     device = classifier.setup.device
-    labels = torch.from_numpy(train.labels).to(device)
-    return fit_ood(_seen(train).to(device), labels, weight=weight.to(device), bias=bias.to(device))
+    features = torch.from_numpy(np.ascontiguousarray(seen)).to(device)
+    return fit_ood(features, torch.from_numpy(labels).to(device), weight=weight.to(device), bias=bias.to(device))
 
 
 def _post_hoc(fit: OodFit, answers: Answers) -> dict[str, np.ndarray]:
