@@ -50,21 +50,14 @@ class ArtifactStore:
             try:
                 build(folder)
                 write_text(folder / "content.json", canonical_json({"kind": need.kind, "content": need.content}))
-                self._publish(folder, final)
-            except Exception:
-                # A holder that stalled past its lease may meet what its successor left or cleared away.
+                folder.rename(final)
+                sync_folder(self._root)
+            except Exception as error:
+                # A holder that stalled past its lease finds its successor's artifact in place (same content: keep
+                # that), or meets what its successor cleared away.
                 if not self.has(need):
                     raise
-                log.warning("Making %s failed, but another process has made it meanwhile.", need.key)
+                log.warning("Making %s ended with %r, but another process has made it meanwhile.", need.key, error)
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
         return final
-
-    def _publish(self, folder: Path, final: Path) -> None:
-        try:
-            folder.rename(final)
-        except OSError:
-            # A holder that stalled past its lease finds the artifact of its successor: same content, keep that.
-            if not final.is_dir():
-                raise
-        sync_folder(self._root)

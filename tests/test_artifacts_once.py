@@ -64,3 +64,16 @@ def test_maker_that_stalled_past_its_lease_keeps_its_successors_artifact(tmp_pat
     folder = store.get_or_make(NEED, stall)
     assert (folder / "whose").read_text() == "successor"
     assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+
+
+def test_a_maker_that_stalled_and_fails_hands_out_what_its_successor_made(tmp_path: Path, caplog) -> None:
+    store = ArtifactStore(tmp_path)
+
+    def overtaken(folder: Path) -> None:
+        store.path(NEED).mkdir(parents=True)
+        (store.path(NEED) / "whole").write_text("2")
+        raise RuntimeError("my checkpoint is gone")
+
+    path = store.get_or_make(NEED, overtaken)
+    assert (path / "whole").read_text() == "2" and "my checkpoint is gone" in caplog.text
+    assert [entry.name for entry in (tmp_path / "artifacts").iterdir()] == [NEED.key]
