@@ -61,13 +61,11 @@ def descendants(runner: subprocess.Popen[str]) -> set[int]:
     return {child.pid for child in psutil.Process(runner.pid).children(recursive=True)}
 
 
-def kill_and_rerun(folder: Path, *, rounds: int, seed: int) -> None:
-    """Kill the runner of an unfinished suite at random moments of its work, then let one finish; check the store.
-
-    Every start names the same jobs, and each round waits for jobs of its own: what is killed is at work.
-    """
-    chance = random.Random(seed)
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_runner_killed_at_random_moments_leaves_one_row_per_job_and_no_orphan(tmp_path: Path, rounds: int) -> None:
+    chance, folder = random.Random(rounds), tmp_path
     count = 8 * rounds + 8
+    # Every start names the same jobs, and each round waits for jobs of its own: what is killed is at work.
     suite = (folder, count, "sleep", 0.1)
     store = ResultStore(folder / "results")
     for _ in range(rounds):
@@ -89,15 +87,6 @@ def kill_and_rerun(folder: Path, *, rounds: int, seed: int) -> None:
     assert len(table) == table.job_id.nunique() == count
     assert set(table.status) == {"ok"}
     assert store.damaged() == {}
-
-
-def test_a_runner_killed_at_random_moments_leaves_one_row_per_job_and_no_orphan(tmp_path: Path) -> None:
-    kill_and_rerun(tmp_path, rounds=3, seed=1)
-
-
-@pytest.mark.slow
-def test_a_runner_killed_twenty_times_leaves_one_row_per_job_and_no_orphan(tmp_path: Path) -> None:
-    kill_and_rerun(tmp_path, rounds=20, seed=2)
 
 
 def test_the_children_of_a_job_end_with_a_killed_runner(tmp_path: Path) -> None:
