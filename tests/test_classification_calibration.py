@@ -65,6 +65,9 @@ class Planted(SourceClassifier):
     def own(self, split: str) -> Answers:
         return self.answers[split]
 
+    def facts(self) -> dict:
+        return {"notes": {}}
+
     def other(self, other):
         raise AssertionError("calibration looks at the job's own data set alone")
 
@@ -164,7 +167,7 @@ def test_a_temperature_on_its_bound_is_flagged_even_of_one_draw():
 
 @pytest.mark.parametrize("rest", [{}, {"val": (np.zeros((1, 0, 4)), np.zeros(0, dtype=np.int64))}], ids=["no", "empty"])
 def test_without_a_val_there_is_no_temperature_and_all_else_stands(rest):
-    result = classified(Planted(test=drawn(50, 1), **rest), notes={"n_test": 50})
+    result = classified(Planted(test=drawn(50, 1), **rest))
     assert set(result.metrics) == set(CLASSIFICATION.metrics) - set(SCALED)
     assert "confidence_scaled" not in result.outcomes and result.notes == {"n_test": 50}
 

@@ -168,6 +168,9 @@ class Planted(SourceClassifier):
     def own(self, split: str) -> Answers:
         return self.answers[split]
 
+    def facts(self) -> dict:
+        return {"notes": {}}
+
     def other(self, other: OtherData) -> Answers:
         return self.answers[other.name]
 
@@ -194,7 +197,7 @@ def planted(job_with) -> Callable[..., TaskResult]:
         shifts = [name for name in answers if name != "test" and "-" not in name]
         others = [OtherData(role="shifts", name=name, text=name, fingerprint=name) for name in shifts]
         job = job_with(others=others, **{"corruptions": ("none",), **settings})
-        return ood_generalization.on_shifts(Planted(job, classes, answers), notes={})
+        return ood_generalization.on_shifts(Planted(job, classes, answers))
 
     return build
 

@@ -32,18 +32,13 @@ DIGITS = 6
 def linear(job: Job, context: Context) -> TaskResult:
     """Attack backbone and logistic regression as one model."""
     attacks = attacks_of(job)
-    probe = LinearProbe(job, context)
-    notes = probe.notes(grid_edge=probe.grid_edge)
-    return withstood(probe, attacks, notes=notes, hparams={"l2": probe.model.l2}, search=probe.search)
+    return withstood(LinearProbe(job, context), attacks)
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Attack the fine-tuned model."""
     attacks = attacks_of(job)
-    classifier = FinetunedClassifier(job, context)
-    trained = classifier.trained
-    facts: dict[str, Any] = {"hparams": trained.hparams, "search": trained.search, "cost": trained.cost}
-    return withstood(classifier, attacks, notes=trained.notes, **facts)
+    return withstood(FinetunedClassifier(job, context), attacks)
 
 
 def attacks_of(job: Job) -> list[Attack]:
@@ -57,9 +52,7 @@ def attacks_of(job: Job) -> list[Attack]:
     return attacks
 
 
-def withstood(
-    classifier: SourceClassifier, attacks: Sequence[Attack], *, notes: dict[str, Any], **facts: Any
-) -> TaskResult:
+def withstood(classifier: SourceClassifier, attacks: Sequence[Attack]) -> TaskResult:
     """Return the result of attacking a classifier's own test pictures, as evaluation shows them to it.
 
     A picture's outcome is 1 if the classifier has it right without an attack and after each of them.
@@ -67,8 +60,6 @@ def withstood(
     Args:
         classifier: Of the job's own data set, differentiable.
         attacks: One or more, each pair of name and norm once.
-        notes: Of the result; ``n_test`` and ``per_attack`` are added.
-        facts: ``hparams``, ``search``, ``cost`` of the result.
     """
     test = classifier.setup.pictures("test")
     prediction, right, batch = _attacked(classifier, attacks, test)
@@ -77,6 +68,8 @@ def withstood(
     accuracies = right.mean(axis=0).tolist()
     columns = ["clean_top1", *(f"robust_{_key(attack)}" for attack in attacks)]
     metrics = {"robust_accuracy": float(outcome.mean()), **dict(zip(columns, accuracies, strict=True))}
+    facts = classifier.facts()
+    facts["notes"] = {**facts["notes"], "n_test": len(test), "per_attack": _text(attacks, accuracies[1:], batch)}
     return TaskResult(
         score=metrics["robust_accuracy"],
         score_low=low,
@@ -88,7 +81,6 @@ def withstood(
             "prediction": prediction,
             "outcome": outcome,
         },
-        notes={**notes, "n_test": len(test), "per_attack": _text(attacks, accuracies[1:], batch)},
         **facts,
     )
 

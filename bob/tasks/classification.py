@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from bob.context import Context
 from bob.data.imagenet import wnid_labels
@@ -16,33 +15,23 @@ from bob.tasks.result import TaskResult
 
 def linear(job: Job, context: Context) -> TaskResult:
     """Logistic regression on centred, unit-length features; the strength best on val (top1, then nll) is tested."""
-    probe = LinearProbe(job, context)
-    notes = probe.notes(grid_edge=probe.grid_edge)
-    return classified(probe, hparams={"l2": probe.model.l2}, search=probe.search, notes=notes)
+    return classified(LinearProbe(job, context))
 
 
 def knn(job: Job, context: Context) -> TaskResult:
     """A vote of the nearest training pictures."""
-    probe = KnnProbe(job, context)
-    notes = probe.notes(**({"k_clipped": True} if probe.is_clipped else {}))
-    return classified(probe, hparams={"k": probe.k, "temperature": probe.temperature}, notes=notes)
+    return classified(KnnProbe(job, context))
 
 
 def fewshot(job: Job, context: Context) -> TaskResult:
     """Logistic regression on a few pictures per class, over several draws."""
-    probe = FewshotProbe(job, context)
-    hparams = {name: job.param(name) for name in ("shots", "draws", "c")}
-    return classified(probe, hparams=hparams, notes=probe.notes())
+    return classified(FewshotProbe(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Train a trial per learning rate, keep the best on val, score it on test; for the costs see ``SearchedWork``."""
     classifier = FinetunedClassifier(job, context)
-    trained = classifier.trained
-    facts: dict[str, Any] = {"hparams": trained.hparams, "search": trained.search, "cost": trained.cost}
-    result = classified(classifier, **facts, notes=trained.notes)
-    # Another job's training may have been asked for with another test set.
-    return replace(result, notes={**result.notes, "n_test": len(result.outcomes["label"])}, shared_s=trained.shared_s)
+    return replace(classified(classifier), shared_s=classifier.trained.shared_s)
 
 
 def pretrained_head(job: Job, context: Context) -> TaskResult:
@@ -53,7 +42,4 @@ def pretrained_head(job: Job, context: Context) -> TaskResult:
         ConfigError: The backbone is a control, or its head has other classes.
     """
     classifier = PretrainedClassifier(job, context)
-    test = classifier.setup.pictures("test")
-    counts = {"n_test": len(test), "n_classes": len(classifier.classes), "dropped_pictures": len(test.dropped)}
-    notes = {**classifier.setup.notes(), **counts}
-    return classified(classifier, places=wnid_labels(test.classes), notes=notes)
+    return classified(classifier, places=wnid_labels(classifier.setup.pictures("test").classes))

@@ -16,7 +16,7 @@ from bob.tasks.classifiers import Answers, SourceClassifier
 from bob.tasks.result import TaskResult
 
 
-def classified(classifier: SourceClassifier, *, places: np.ndarray | None = None, **facts: Any) -> TaskResult:
+def classified(classifier: SourceClassifier, *, places: np.ndarray | None = None) -> TaskResult:
     """Return the result of a classifier on test, calibrated on val too.
 
     Val's answers are free on features; a classifier that looks at the pictures passes over val once more. Without a
@@ -25,7 +25,6 @@ def classified(classifier: SourceClassifier, *, places: np.ndarray | None = None
     Args:
         classifier: Of the job's own data set.
         places: The classifier's class of each class of the data set; None if they are the same.
-        facts: ``hparams``, ``search``, ``cost``, ``notes`` of the result.
 
     Raises:
         NumericalError: A logit is not finite.
@@ -33,6 +32,9 @@ def classified(classifier: SourceClassifier, *, places: np.ndarray | None = None
     test = classifier.own("test")
     labels = _placed(test, places)
     probabilities = softmax(test.logits, axis=-1)
+    facts = classifier.facts()
+    # Another job's training may have been asked for with another test set.
+    facts["notes"] = {**facts["notes"], "n_test": len(labels)}
     if len(probabilities) == 1:
         result = scored(probabilities[0], labels, test.ids, **facts)
     else:

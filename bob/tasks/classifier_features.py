@@ -118,6 +118,11 @@ class LinearProbe(FeatureClassifier):
         seen = self.centred(x)
         return self.model.logits(seen).cpu().numpy()[None], seen.cpu().numpy()
 
+    def facts(self) -> dict[str, Any]:
+        """Return the strength chosen, and the search for it."""
+        notes = self.notes(grid_edge=self.grid_edge)
+        return {"hparams": {"l2": self.model.l2}, "search": self.search, "notes": notes}
+
     def train_features(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the centred features of train and its labels, without the logits of a million pictures."""
         return self.centred(self.x("train")).cpu().numpy(), self.features["train"].labels
@@ -212,6 +217,11 @@ class KnnProbe(FeatureClassifier):
         )
         return probabilities.log().cpu().numpy()[None], None
 
+    def facts(self) -> dict[str, Any]:
+        """Return what voted, and whether more was asked for than there is."""
+        notes = self.notes(**({"k_clipped": True} if self.is_clipped else {}))
+        return {"hparams": {"k": self.k, "temperature": self.temperature}, "notes": notes}
+
 
 class FewshotProbe(FeatureClassifier):
     """Logistic regressions on a few pictures per class, one per draw."""
@@ -234,3 +244,8 @@ class FewshotProbe(FeatureClassifier):
             models.append(fit_fewshot(train, labels, support=support, classes=len(self.classes), c=c))
             self.setup.context.progress("fewshot", draw + 1, draws)
         return models
+
+    def facts(self) -> dict[str, Any]:
+        """Return the draws' settings."""
+        hparams = {name: self.setup.job.param(name) for name in ("shots", "draws", "c")}
+        return {"hparams": hparams, "notes": self.notes()}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,6 +116,11 @@ class FinetunedClassifier(PictureClassifier):
         """Return the head's weight and bias."""
         return self._model.head.weight.detach().T, self._model.head.bias.detach()
 
+    def facts(self) -> dict[str, Any]:
+        """Return what training chose, tried and cost."""
+        trained = self.trained
+        return {name: getattr(trained, name) for name in ("hparams", "search", "cost", "notes")}
+
     def _obtained(self, job: Job, context: Context) -> tuple[Trained, tuple[str, ...]]:
         if "classifier" in job.uses:
             need = classifier_need(job)
@@ -177,3 +183,8 @@ class PretrainedClassifier(PictureClassifier):
     def module(self) -> nn.Module:
         """Return the checkpoint's model."""
         return self._model
+
+    def facts(self) -> dict[str, Any]:
+        """Return how many classes the head has, and what test lacks."""
+        dropped = len(self.setup.pictures("test").dropped)
+        return {"notes": {**self.setup.notes(), "n_classes": len(self.classes), "dropped_pictures": dropped}}

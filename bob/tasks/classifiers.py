@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
@@ -70,6 +71,10 @@ class SourceClassifier(ABC):
     @abstractmethod
     def corrupted(self, names: Sequence[str], severities: Sequence[int]) -> Iterator[tuple[str, int, Answers]]:
         """Yield name, severity and the answers for the job's own test pictures under each corruption."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, Any]:
+        """Return what a result says of how it was made: ``notes``, and ``hparams``, ``search``, ``cost`` if any."""
 
     def head(self) -> tuple[Tensor, Tensor]:
         """Return (weight (d, c), bias (c,)) of the linear head on ``Answers.features``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -30,26 +29,19 @@ ODIN_BATCH = EVALUATION_BATCH
 
 def linear(job: Job, context: Context) -> TaskResult:
     """Score the frozen features that the logistic regression sees, and its logits."""
-    probe = LinearProbe(job, context)
-    notes = probe.notes(grid_edge=probe.grid_edge)
-    return detected(probe, notes=notes, hparams={"l2": probe.model.l2}, search=probe.search)
+    return detected(LinearProbe(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Score the pooled features and logits of the fine-tuned model; one more pass over train fits the statistics."""
-    classifier = FinetunedClassifier(job, context)
-    trained = classifier.trained
-    facts: dict[str, Any] = {"hparams": trained.hparams, "search": trained.search, "cost": trained.cost}
-    return detected(classifier, notes=trained.notes, **facts)
+    return detected(FinetunedClassifier(job, context))
 
 
-def detected(classifier: SourceClassifier, *, notes: dict[str, Any], **facts: Any) -> TaskResult:
+def detected(classifier: SourceClassifier) -> TaskResult:
     """Return the result of a classifier's scores on its own test pictures and on those of every other set.
 
     Args:
         classifier: Of the job's own data set; it has a linear head.
-        notes: Of the result.
-        facts: ``hparams``, ``search``, ``cost`` of the result.
     """
     job = classifier.setup.job
     inside, others = classifier.own("test"), [classifier.other(other) for other in job.others]
@@ -63,8 +55,9 @@ def detected(classifier: SourceClassifier, *, notes: dict[str, Any], **facts: An
         ScoredSet(name=name, role=role, ids=answers.ids, scores=own)
         for name, role, answers, own in zip(names, roles, (inside, *others), scores, strict=True)
     ]
-    said = {**notes, "n_test": len(inside.ids), "k_clipped": fit.neighbours.k < NEIGHBOUR}
-    return judged(sets[0], sets[1:], method=job.param("method"), top1=_top1(inside), notes=said, **facts)
+    facts = classifier.facts()
+    facts["notes"] = {**facts["notes"], "n_test": len(inside.ids), "k_clipped": fit.neighbours.k < NEIGHBOUR}
+    return judged(sets[0], sets[1:], method=job.param("method"), top1=_top1(inside), **facts)
 
 
 def _fitted(classifier: SourceClassifier) -> OodFit:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from bob.context import Context
@@ -23,43 +21,32 @@ from bob.tasks.result import TaskResult
 def linear(job: Job, context: Context) -> TaskResult:
     """Score the logistic regression on frozen features."""
     require_scorable(job)
-    probe = LinearProbe(job, context)
-    notes = probe.notes(grid_edge=probe.grid_edge)
-    return on_shifts(probe, hparams={"l2": probe.model.l2}, search=probe.search, notes=notes)
+    return on_shifts(LinearProbe(job, context))
 
 
 def knn(job: Job, context: Context) -> TaskResult:
     """Score the vote of the nearest training pictures."""
     require_scorable(job)
-    probe = KnnProbe(job, context)
-    notes = probe.notes(**({"k_clipped": True} if probe.is_clipped else {}))
-    return on_shifts(probe, hparams={"k": probe.k, "temperature": probe.temperature}, notes=notes)
+    return on_shifts(KnnProbe(job, context))
 
 
 def fewshot(job: Job, context: Context) -> TaskResult:
     """Score the logistic regressions on a few pictures per class, as a mean over draws."""
     require_scorable(job)
-    probe = FewshotProbe(job, context)
-    hparams = {name: job.param(name) for name in ("shots", "draws", "c")}
-    return on_shifts(probe, hparams=hparams, notes=probe.notes())
+    return on_shifts(FewshotProbe(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Score the fine-tuned model."""
     require_scorable(job)
-    classifier = FinetunedClassifier(job, context)
-    trained = classifier.trained
-    facts: dict[str, Any] = {"hparams": trained.hparams, "search": trained.search, "cost": trained.cost}
-    return on_shifts(classifier, notes=trained.notes, **facts)
+    return on_shifts(FinetunedClassifier(job, context))
 
 
 def pretrained_head(job: Job, context: Context) -> TaskResult:
     """Score the checkpoint's own ImageNet-1k head; a shift's classes are ImageNet's, by WordNet id."""
     require_scorable(job)
     classifier = PretrainedClassifier(job, context)
-    test = classifier.setup.pictures("test")
-    notes = {"n_classes": len(classifier.classes), "dropped_pictures": len(test.dropped)}
-    return on_shifts(classifier, notes={**classifier.setup.notes(), **notes}, own=wnid_labels(test.classes))
+    return on_shifts(classifier, own=wnid_labels(classifier.setup.pictures("test").classes))
 
 
 def require_scorable(job: Job) -> None:
@@ -73,16 +60,12 @@ def require_scorable(job: Job) -> None:
     require_corruptions(corruptions_of(job)[0], side=job.input.image_size)
 
 
-def on_shifts(
-    classifier: SourceClassifier, *, notes: dict[str, Any], own: np.ndarray | None = None, **facts: Any
-) -> TaskResult:
+def on_shifts(classifier: SourceClassifier, *, own: np.ndarray | None = None) -> TaskResult:
     """Return the result of a classifier on each shift and each corruption of its job, beside its own test pictures.
 
     Args:
         classifier: Of the job's own data set.
-        notes: Of the result.
         own: The classifier's class of each class of the job's data set; None if they are the same.
-        facts: ``hparams``, ``search``, ``cost`` of the result.
     """
     job, classes = classifier.setup.job, classifier.classes
     places = np.arange(len(classes)) if own is None else own
@@ -97,8 +80,7 @@ def on_shifts(
         shifts,
         _corrupted(classifier, places),
         is_imagenet=set(test.classes) == set(wnids()),
-        notes=notes,
-        **facts,
+        **classifier.facts(),
     )
 
 
