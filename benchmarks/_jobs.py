@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,17 @@ from bob.data.transforms import eval_transform
 from bob.job import Budget, Job, OtherData
 from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.tasks.spec import TASKS
+
+
+def parser_of(doc: str | None) -> argparse.ArgumentParser:
+    """Return the command line of a comparison with a bare pass."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--backbone", default="tf_efficientnet_lite0.in1k")
+    parser.add_argument("--data", default="scenes")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=3)
+    return parser
 
 
 def benchmark_job(

@@ -10,7 +10,6 @@ sides, as in ``linear_probe``; the sides take turns. Target: at most 1.5.
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import shutil
 import statistics
@@ -19,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks._jobs import bare_pass, benchmark_job, ready_model
+from benchmarks._jobs import bare_pass, benchmark_job, parser_of, ready_model
 from bob.context import Context
 from bob.data.resolve import resolve_dataset
 from bob.data.spec import SPLITS
@@ -55,14 +54,9 @@ def run(jobs: list[Job], context: Context) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="tf_efficientnet_lite0.in1k")
-    parser.add_argument("--data", default="scenes")
+    parser = parser_of(__doc__)
     parser.add_argument("--near", default="scenes:unseen")
     parser.add_argument("--far", default="scenes:domain=negative")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)

@@ -9,14 +9,13 @@ gradients. The sides take turns. Target: at most 1.3.
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import statistics
 import tempfile
 import time
 from pathlib import Path
 
-from benchmarks._jobs import bare_pass, benchmark_job, ready_model
+from benchmarks._jobs import bare_pass, benchmark_job, parser_of, ready_model
 from bob.context import Context
 from bob.data.spec import SPLITS
 from bob.tasks.classification import linear
@@ -24,13 +23,7 @@ from bob.tasks.setup import Setup
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--backbone", default="tf_efficientnet_lite0.in1k")
-    parser.add_argument("--data", default="scenes")
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser_of(__doc__).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         context = Context(results_dir=root / "results", cache_dir=root / "cache", threads=options.threads)
