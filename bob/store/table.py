@@ -93,7 +93,9 @@ def read_arrow(path: Path, columns: Collection[str] | None = None) -> pa.Table:
     try:
         file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
         present = file.schema_arrow.names
-        return file.read(columns=None if columns is None else [name for name in present if name in columns])
+        chosen = None if columns is None else [name for name in present if name in columns]
+        # A pool thread that lets go of the Python bytes after the interpreter's end would abort the process.
+        return file.read(columns=chosen, use_threads=False)
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
