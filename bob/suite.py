@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
 
+from bob.cluster import ClusterProfile, ShapeRule
 from bob.errors import SuiteError, did_you_mean
 from bob.yaml_source import YamlSource, parse_yaml
 
@@ -86,6 +87,7 @@ class Scale(_Model):
     precision: Literal["auto", "fp32", "bf16", "fp16"] | None = None
     timeout_min: float | None = Field(None, gt=0)
     profile: bool | None = None
+    cluster: ClusterProfile | None = None
 
 
 class Suite(_Model):
@@ -109,6 +111,9 @@ class Suite(_Model):
     profile: bool = Field(True, description="Measure latency, throughput and memory of every architecture.")
     bad_pictures: Literal["skip", "error"] = Field("skip", description="What becomes of pictures that cannot be read.")
     plugins: list[str] = Field(default_factory=list, description="Python files with your own backbones; they are run.")
+    cluster: ClusterProfile | None = Field(
+        None, description="What its jobs need of a SLURM cluster; flags win over it, and it over a profile's file."
+    )
     scales: dict[str, Scale] = Field(default_factory=dict, description="Other scales of this suite, by name.")
 
 
@@ -181,6 +186,8 @@ def _keys_at(path: tuple[str | int, ...]) -> list[str]:
         "tasks": TaskEntry,
         "protocols": ProtocolEntry,
         "budget": BudgetEntry,
+        "cluster": ClusterProfile,
+        "rules": ShapeRule,
     }
     if not names:
         return list(Suite.model_fields)

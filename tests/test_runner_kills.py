@@ -102,7 +102,7 @@ def test_the_children_of_a_job_end_with_a_killed_runner(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_lets_jobs_save_and_the_next_run_goes_on(tmp_path: Path, number: signal.Signals) -> None:
-    runner = start(tmp_path, 3, "save", 0.4)
+    runner = start(tmp_path, 3, "save", 5.0)
     wait_for(tmp_path, "run", runner=runner)
     below = descendants(runner)
     runner.send_signal(number)

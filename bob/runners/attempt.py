@@ -30,8 +30,9 @@ class Attempt:
         records_before: How many records the job had before.
         timeout_s: How long it may take.
         grace_s: How long it may take to save after it was asked to stop.
-        stopped_for: Why it was asked to stop: ``timeout``, ``interrupt``, or empty.
+        stopped_for: Why it was asked to stop: ``timeout``, ``interrupt``, ``cancel``, or empty.
         kill_at: When its patience ends, on the monotonic clock.
+        phase: What it last said that it does, how much of it, and of how much.
     """
 
     work: Work
@@ -43,6 +44,7 @@ class Attempt:
     grace_s: float
     stopped_for: str = ""
     kill_at: float | None = None
+    phase: tuple[str, int, int] = ("", 0, 0)
     oom_kills_before: int | None = field(default_factory=lambda: oom_kills())
 
     @property
@@ -71,8 +73,8 @@ class Attempt:
         """Say how a worker that is gone ended.
 
         Returns:
-            A status of a row, or ``stopped`` (for the next run to go on with) or ``lost`` (no fault of the job's);
-            with it the wall time, and the score or the error.
+            A status of a row, or ``stopped`` (for the next run to go on with) or ``lost`` (no fault of the job's, such
+            as a stop that its runner did not ask for); with it the wall time, and the score or the error.
         """
         return {"wall_s": self.wall_s, **self._ending()}
 
@@ -83,12 +85,12 @@ class Attempt:
         if self.stopped_for == "timeout":
             message = f"stopped after {self.timeout_s / 60:.4g} min, the time a job of this suite may take"
             return _failure("timeout", "TimeoutError", message)
-        if self.stopped_for == "interrupt":
+        if self.stopped_for in ("interrupt", "cancel"):
             return {"status": "stopped"}
         if end is not None:
-            return _failure("failed", "WorkerDied", "stopped by a SIGTERM that did not come from its runner")
+            return {"status": "lost", "why": "it was stopped by a signal that did not come from its runner"}
         if self.worker.lost():
-            return {"status": "lost"}
+            return {"status": "lost", "why": "the server that its worker was forked from died under it"}
         return self._crash()
 
     def _crash(self) -> Outcome:

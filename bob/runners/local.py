@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -99,6 +99,12 @@ class LocalRunner:
         make_artifact: ``module:function`` called with (need, job, context).
         failure_row: ``module:function`` that builds the row of a job without a number.
         preload: Modules the server imports.
+        cores: CPU cores to share among the workers; None for all this process may use.
+        known: Records that each job had when it was submitted, of those that had any: one with more is settled. None
+            for those of this moment, so that every job without an ``ok`` row is tried.
+        attempts: Starts of a job without an end before it is given up with a row; None for any number.
+        submission: The submission that the jobs belong to; empty for none.
+        interrupts: Counts the signals to stop; None for one of its own.
     """
 
     def __init__(
@@ -117,6 +123,11 @@ class LocalRunner:
         make_artifact: str = References.make_artifact,
         failure_row: str = References.failure_row,
         preload: Sequence[str] = PRELOAD,
+        cores: int | None = None,
+        known: Mapping[str, int] | None = None,
+        attempts: int | None = None,
+        submission: str = "",
+        interrupts: Interrupts | None = None,
     ) -> None:
         if timeout_min is not None and timeout_min <= 0:
             raise ConfigError(f"timeout of {timeout_min} min: expected more than 0.")
@@ -124,8 +135,11 @@ class LocalRunner:
         self._preload = (worker.__name__, *preload)
         self._display = make_display(display) if isinstance(display, str) else display
         self._store = ResultStore(results_dir.absolute())
+        self._known = known
+        self._interrupts = interrupts or Interrupts()
         todo = self._todo(self._store.statuses())
-        slots, cores = plan_slots(workers=workers, device=device, jobs=len(todo)), cpu_count()
+        cores = cores or cpu_count()
+        slots = plan_slots(workers=workers, device=device, jobs=len(todo), cores=cores)
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),
@@ -137,6 +151,8 @@ class LocalRunner:
             timeout_min=timeout_min,
             grace_s=grace_s,
             references=References(execute=execute, make_artifact=make_artifact, failure_row=failure_row),
+            attempts=attempts,
+            submission=submission,
         )
 
     def run(self) -> Summary:
@@ -167,7 +183,10 @@ class LocalRunner:
         )
 
     def _todo(self, statuses: dict[str, str]) -> list[Job]:
-        return [job for job in self._jobs if not job.missing and statuses.get(job.id) != "ok"]
+        todo = [job for job in self._jobs if not job.missing and statuses.get(job.id) != "ok"]
+        if self._known is None:
+            return todo
+        return [job for job in todo if self._store.attempts(job.id) <= self._known.get(job.id, 0)]
 
     def _run_jobs(self, todo: list[Job], statuses: dict[str, str]) -> tuple[Session, bool]:
         slots = self._setting.slots
@@ -178,7 +197,7 @@ class LocalRunner:
         schedule = Schedule(todo, made=ArtifactStore(self._setting.cache_dir).has)
         first = self._setting.alone if schedule.starts_exclusive else self._setting.shared
         server = ForkServer(preload=self._preload, variables=first)
-        with Interrupts() as interrupts:
+        with self._interrupts as interrupts:
             session = Session(
                 self._setting,
                 schedule,

@@ -25,6 +25,7 @@ import psutil
 
 from bob.errors import BobError
 from bob.runners import preloading
+from bob.runners.interrupts import SIGNALS
 
 log = logging.getLogger(__name__)
 
@@ -240,12 +241,16 @@ def _without_main() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _ignoring_interrupts() -> Iterator[None]:
-    """Start children that a Ctrl-C in the terminal passes by: the runner alone decides what it means."""
+    """Start children that a Ctrl-C in the terminal, or what SLURM sends to all processes of a step, passes by.
+
+    The runner alone decides what a signal means: a server that died of it would take word of every worker along.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
+import socket
 import time
 import uuid
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from bob.artifacts import ArtifactStore
 from bob.context import Context
-from bob.errors import BobError
 from bob.job import Job
 from bob.lease import Lease
 from bob.registry import load_reference
 from bob.runners.attempt import Attempt, Outcome
+from bob.runners.cancelling import Cancellations
+from bob.runners.clock import Clock
 from bob.runners.devices import Slot
-from bob.runners.display import Display
+from bob.runners.display import Display, label
+from bob.runners.folding import Folding
 from bob.runners.interrupts import Interrupts
-from bob.runners.schedule import Schedule, Work, eta_s
+from bob.runners.presence import AtWork, Presence, allocation_id
+from bob.runners.schedule import Schedule, Work
 from bob.runners.server import ForkServer
+from bob.runners.starts import Starts
 from bob.runners.supervise import WorkerProcess
 from bob.runners.worker import Assignment, References
 from bob.store import ResultStore
@@ -31,7 +35,6 @@ from bob.store import ResultStore
 log = logging.getLogger(__name__)
 
 TICK_S = 0.2
-FOLD_EVERY_S = 10.0
 LOOK_AGAIN_S = 2.0
 LOST_AT_MOST = 2
 
@@ -51,6 +54,8 @@ class Setting:
         timeout_min: Overrides the jobs' own.
         grace_s: How long a job may save after it was asked to stop.
         references: The functions that do the work.
+        attempts: Starts of a job without an end before it is given up; None for any number.
+        submission: The submission that the jobs belong to; empty for none.
     """
 
     results_dir: Path
@@ -63,6 +68,8 @@ class Setting:
     timeout_min: float | None
     grace_s: float
     references: References
+    attempts: int | None = None
+    submission: str = ""
 
 
 class Session:
@@ -99,37 +106,56 @@ class Session:
         self._artifacts = ArtifactStore(setting.cache_dir)
         self._active: dict[int, Attempt] = {}
         self._lost: Counter[str] = Counter()
-        self._clock = _Clock(schedule.open_jobs, workers=len(setting.slots))
-        self._folding = _Folding(self._store)
+        self._clock = Clock(schedule.open_jobs, workers=len(setting.slots))
+        self._folding = Folding(self._store)
+        self._starts = Starts(setting.results_dir)
+        self._cancellations = Cancellations(setting.results_dir)
+        self._cancelled = self._cancellations.ids()
+        self._presence = Presence(setting.results_dir, submission=setting.submission)
         self._looked = time.monotonic()
 
     def run(self) -> None:
         """Run until everything is settled, or until an interrupt has ended the workers."""
         try:
             while not self._schedule.finished and not (self._interrupts.count and not self._active):
+                self._look_around()
                 self._start()
                 self._listen()
                 self._settle_ended()
                 self._stop_if_told()
                 self._folding.when_due()
         finally:
+            self._presence.close()
             for attempt in self._active.values():
                 attempt.worker.kill()
                 attempt.worker.close()
                 attempt.lease.release()
             self._folding.close()
 
+    def _look_around(self) -> None:
+        """See, every few seconds, what other runners have settled meanwhile and what the user wants stopped."""
+        self._presence.tell(map(_at_work, self._active.values()), len(self._schedule.open_jobs) - len(self._active))
+        if time.monotonic() - self._looked < LOOK_AGAIN_S:
+            return
+        self._looked = time.monotonic()
+        self._schedule.look_again()
+        self._cancelled = self._cancellations.ids()
+        for attempt in self._active.values():
+            if attempt.work.need is None and attempt.work.job.id in self._cancelled:
+                attempt.stop("cancel")
+
     def _start(self) -> None:
-        if time.monotonic() - self._looked > LOOK_AGAIN_S:
-            self._looked = time.monotonic()
-            self._schedule.look_again()
         free = [slot for slot in self._setting.slots if slot.index not in self._active]
         while free and not self._interrupts.count:
             work = self._schedule.take()
             if work is None:
                 return
+            if work.need is None and work.job.id in self._cancelled:
+                self._schedule.done(work)
+                self._clock.settle(work.job)
+                continue
             lease = self._claim(work)
-            if lease is not None:
+            if lease is not None and not self._given_up(work, lease):
                 self._launch(work, free.pop(0), lease)
 
     def _claim(self, work: Work) -> Lease | None:
@@ -147,6 +173,27 @@ class Session:
             self._clock.settle(work.job)
             self._tell_settled()
         return None
+
+    def _given_up(self, work: Work, lease: Lease) -> bool:
+        """Settle a job that was started too often without an end, with a row that says so; else count its start."""
+        limit, job = self._setting.attempts, work.job
+        if limit is None or work.need is not None:
+            return False
+        try:
+            if self._starts.count(job.id) < limit:
+                self._starts.begin(job.id, allocation_id() or socket.gethostname())
+                return False
+            outcome = out_of_attempts(self._starts, job.id)
+            self._append_failure(job, replace(self._context(work, self._setting.slots[0]), log_path=None), outcome)
+        except BaseException:
+            lease.release()
+            raise
+        lease.release()
+        self._schedule.done(work)
+        self._count(job, outcome["status"])
+        self._clock.settle(job)
+        self._tell_settled()
+        return True
 
     def _done_elsewhere(self, work: Work) -> bool:
         if work.need is not None:
@@ -198,6 +245,7 @@ class Session:
         for index, attempt in self._active.items():
             for message in attempt.worker.messages():
                 if message["event"] == "progress":
+                    attempt.phase = (message["phase"], message["done"], message["total"])
                     self._display.progress(index, message["phase"], message["done"], message["total"])
 
     def _settle_ended(self) -> None:
@@ -218,18 +266,30 @@ class Session:
             elif outcome["status"] not in ("stopped", "lost"):
                 outcome = self._settle_job(attempt, outcome)
             if outcome["status"] in ("stopped", "lost"):
-                self._schedule.again(work)
+                self._put_back(attempt)
         finally:
             attempt.lease.release()
         self._tell_settled()
         self._display.end(attempt.slot.index, work, outcome)
 
+    def _put_back(self, attempt: Attempt) -> None:
+        """Keep what came to no end for another start, here or in the next run; a cancelled job for neither."""
+        work = attempt.work
+        was_told = attempt.stopped_for or attempt.worker.end is not None
+        if self._setting.attempts is not None and work.need is None and was_told:
+            names = sorted(number.name for number in self._interrupts.signals)
+            self._starts.stop(work.job.id, f"stopped by {' and '.join(names) or attempt.stopped_for or 'a signal'}")
+        if attempt.stopped_for == "cancel":
+            self._schedule.done(work)
+        else:
+            self._schedule.again(work)
+
     def _once_more_or_failed(self, work: Work, outcome: Outcome) -> Outcome:
-        """Let a job whose worker was lost with the server start again, though not for ever."""
+        """Let a job whose worker was lost start again, though not for ever."""
         if outcome["status"] == "lost":
             self._lost[work.key] += 1
-            if self._lost[work.key] > LOST_AT_MOST:
-                message = f"the server that its worker was forked from died {self._lost[work.key]} times under it"
+            if self._lost[work.key] > LOST_AT_MOST and not self._interrupts.count:
+                message = f"{outcome['why']}, {self._lost[work.key]} times"
                 return {**outcome, "status": "failed", "error_class": "WorkerDied", "error_message": message}
         return outcome
 
@@ -277,6 +337,7 @@ class Session:
         self._store.append(row)
 
     def _count(self, job: Job, status: str) -> None:
+        self._starts.forget(job.id)
         self.counts[status] += 1
         self._folding.new_rows = True
 
@@ -295,68 +356,18 @@ class Session:
                 attempt.stop("interrupt")
 
 
-class _Clock:
-    """Estimates the time left from what the finished jobs took."""
-
-    def __init__(self, jobs: list[Job], *, workers: int) -> None:
-        self._workers = workers
-        self._remaining_s = sum(map(self._estimate, jobs))
-        self._estimate_s = self._wall_s = 0.0
-
-    def spend(self, wall_s: float) -> None:
-        self._wall_s += wall_s
-
-    def settle(self, job: Job, *, wall_s: float | None = None) -> None:
-        self._remaining_s -= self._estimate(job)
-        if wall_s is not None:
-            self._estimate_s += self._estimate(job)
-            self._wall_s += wall_s
-
-    def eta_s(self) -> float | None:
-        return eta_s(
-            remaining_s=max(0.0, self._remaining_s),
-            finished_estimate_s=self._estimate_s,
-            finished_wall_s=self._wall_s,
-            workers=self._workers,
-        )
-
-    @staticmethod
-    def _estimate(job: Job) -> float:
-        return job.estimate_s or 1.0
+def out_of_attempts(starts: Starts, job_id: str) -> Outcome:
+    """Return the outcome of a job that is not started again: ``timeout`` if its time always ran out, else ``failed``."""
+    status = "timeout" if starts.stopped(job_id) else "failed"
+    return {"status": status, "error_class": "OutOfAttempts", "error_message": starts.history(job_id)}
 
 
-class _Folding:
-    """Folds the store beside the run, so that a big table keeps no worker waiting."""
-
-    def __init__(self, store: ResultStore) -> None:
-        self.new_rows = False
-        self._store = store
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="fold")
-        self._running: Future[Path] | None = None
-        self._last = time.monotonic()
-
-    def when_due(self) -> None:
-        """Start a fold if there are new rows and the last one is long enough ago."""
-        if self._running is not None and self._running.done():
-            self._report(self._running)
-            self._running = None
-        if self._running is None and self.new_rows and time.monotonic() - self._last > FOLD_EVERY_S:
-            self.new_rows, self._last = False, time.monotonic()
-            self._running = self._thread.submit(self._store.fold)
-
-    def close(self) -> None:
-        """Wait for a fold that runs."""
-        self._thread.shutdown(wait=True)
-        if self._running is not None:
-            self._report(self._running)
-
-    @staticmethod
-    def _report(fold: Future[Path]) -> None:
-        error = fold.exception()
-        if isinstance(error, BobError):
-            log.warning("The table could not be folded now; the records are safe: %s", error)
-        elif error is not None:
-            raise error
+def _at_work(attempt: Attempt) -> AtWork:
+    phase, done, total = attempt.phase
+    job = attempt.work.job
+    return AtWork(
+        job_id=job.id, what=label(attempt.work), phase=phase, done=done, total=total, for_s=round(attempt.wall_s, 1)
+    )
 
 
 def _said(row: Mapping[str, object]) -> Outcome:

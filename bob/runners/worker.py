@@ -83,7 +83,7 @@ class Reporter:
         os.set_blocking(pipe, False)
 
     def stop(self, *_: object) -> None:
-        """Have the next report raise ``JobStopped``; this is the handler of SIGTERM."""
+        """Have the next report raise ``JobStopped``; this is the handler of SIGTERM and SIGUSR2."""
         self._stopping.set()
 
     def progress(self, phase: str, done: int, total: int) -> None:
@@ -122,7 +122,8 @@ def main(assignment: Assignment, writer: Connection) -> None:
     _limit_threads(context.threads)
     threading.Thread(target=_die_with_runner, name="lifeline", daemon=True).start()
     reporter = Reporter(writer.fileno())
-    signal.signal(signal.SIGTERM, reporter.stop)
+    for number in (signal.SIGTERM, signal.SIGUSR2):  # SLURM sends its warnings to every process of a step
+        signal.signal(number, reporter.stop)
     told = Context(**{**vars(context), "progress": reporter.progress})
     reporter.end(perform(assignment, told))
 
