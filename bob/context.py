@@ -33,6 +33,8 @@ class Context:
         progress: Called with (phase, done, total), often; raises ``JobStopped`` when the job is to end early.
         attempt: A unique token of this attempt.
         log_path: Where this attempt's log goes.
+        submission: The submission it belongs to; empty for none.
+        code_changed: Whether the code differs from the submission's; None without one.
     """
 
     results_dir: Path
@@ -43,6 +45,8 @@ class Context:
     progress: Progress = field(default=no_progress)
     attempt: str = "0"
     log_path: Path | None = None
+    submission: str = ""
+    code_changed: bool | None = None
 
     @property
     def work_dir(self) -> Path:

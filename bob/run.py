@@ -24,7 +24,7 @@ from bob.errors import (
 )
 from bob.files import canonical_json
 from bob.job import Job
-from bob.provenance import now, provenance
+from bob.provenance import allocation_id, now, provenance
 from bob.registry import load_reference
 from bob.store import ResultStore
 from bob.tasks.result import TaskResult
@@ -92,6 +92,8 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
         **{"crop_pct": job.input.crop_pct, "requested_precision": job.precision, "device": context.device},
         **{"hardware_class": job.hardware or None, "threads": context.threads, "started_at": now()},
         **{"log_path": _log_path(context), **provenance()},
+        **{"submission": context.submission or None, "code_changed": context.code_changed},
+        **{"allocation": allocation_id() or None},
     }
 
 

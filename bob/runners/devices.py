@@ -100,11 +100,11 @@ def gpus(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
     return tuple(valid[: next((i for i, name in enumerate(named) if name not in valid), len(valid))])
 
 
-def choose_device(choice: str = "auto") -> tuple[str, str]:
+def choose_device(choice: str = "auto", *, cores: int | None = None) -> tuple[str, str]:
     """Return the kind of device jobs run on, ``cpu`` or ``cuda``, and its hardware class.
 
     Two hosts of one class give comparable times: the class is the GPU's name, or the processor's name and the cores
-    this process may use.
+    this process may use, or ``cores`` of them.
 
     Raises:
         ConfigError: Another choice than ``auto``, ``cpu`` or ``cuda``, or ``cuda`` where there is no GPU.
@@ -116,7 +116,7 @@ def choose_device(choice: str = "auto") -> tuple[str, str]:
         return "cuda", _gpu_name(found[0])
     if choice == "cuda":
         raise ConfigError("device 'cuda': no NVIDIA GPU is visible.", hint="'bob doctor' shows what there is.")
-    return "cpu", f"{_processor_name()}, {cpu_count()} cores"
+    return "cpu", f"{_processor_name()}, {cores or cpu_count()} cores"
 
 
 def plan_slots(

@@ -104,6 +104,7 @@ class LocalRunner:
             for those of this moment, so that every job without an ``ok`` row is tried.
         attempts: Starts of a job without an end before it is given up with a row; None for any number.
         submission: The submission that the jobs belong to; empty for none.
+        code_changed: Whether the code differs from the submission's; None without one.
         interrupts: Counts the signals to stop; None for one of its own.
     """
 
@@ -127,6 +128,7 @@ class LocalRunner:
         known: Mapping[str, int] | None = None,
         attempts: int | None = None,
         submission: str = "",
+        code_changed: bool | None = None,
         interrupts: Interrupts | None = None,
     ) -> None:
         if timeout_min is not None and timeout_min <= 0:
@@ -153,6 +155,7 @@ class LocalRunner:
             references=References(execute=execute, make_artifact=make_artifact, failure_row=failure_row),
             attempts=attempts,
             submission=submission,
+            code_changed=code_changed,
         )
 
     def run(self) -> Summary:

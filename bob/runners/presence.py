@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from bob.files import temporary_name
-from bob.provenance import now
+from bob.provenance import allocation_id, now
 
 log = logging.getLogger(__name__)
 
@@ -110,12 +110,6 @@ class Presence:
     def close(self) -> None:
         """Take the heartbeat away."""
         self._path.unlink(missing_ok=True)
-
-
-def allocation_id() -> str:
-    """Return SLURM's number of the allocation this process runs in, as users write it; empty outside of one."""
-    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
-    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
 
 
 def runners_at_work(results_dir: Path) -> list[RunnerState]:

@@ -16,6 +16,7 @@ from bob.artifacts import ArtifactStore
 from bob.context import Context
 from bob.job import Job
 from bob.lease import Lease
+from bob.provenance import allocation_id
 from bob.registry import load_reference
 from bob.runners.attempt import Attempt, Outcome
 from bob.runners.cancelling import Cancellations
@@ -24,10 +25,10 @@ from bob.runners.devices import Slot
 from bob.runners.display import Display, label
 from bob.runners.folding import Folding
 from bob.runners.interrupts import Interrupts
-from bob.runners.presence import AtWork, Presence, allocation_id
+from bob.runners.presence import AtWork, Presence
 from bob.runners.schedule import Schedule, Work
 from bob.runners.server import ForkServer
-from bob.runners.starts import Starts
+from bob.runners.starts import Starts, out_of_attempts
 from bob.runners.supervise import WorkerProcess
 from bob.runners.worker import Assignment, References
 from bob.store import ResultStore
@@ -56,6 +57,7 @@ class Setting:
         references: The functions that do the work.
         attempts: Starts of a job without an end before it is given up; None for any number.
         submission: The submission that the jobs belong to; empty for none.
+        code_changed: Whether the code differs from the submission's; None without one.
     """
 
     results_dir: Path
@@ -70,6 +72,7 @@ class Setting:
     references: References
     attempts: int | None = None
     submission: str = ""
+    code_changed: bool | None = None
 
 
 class Session:
@@ -234,6 +237,8 @@ class Session:
             loader_workers=self._setting.loader_workers,
             attempt=token,
             log_path=self._setting.results_dir / "logs" / f"{work.key}.{token}.log",
+            submission=self._setting.submission,
+            code_changed=self._setting.code_changed,
         )
 
     def _listen(self) -> None:
@@ -354,12 +359,6 @@ class Session:
             self._display.note(f"Stopping: the jobs at work have {grace} to save. Once more ends them at once.")
             for attempt in self._active.values():
                 attempt.stop("interrupt")
-
-
-def out_of_attempts(starts: Starts, job_id: str) -> Outcome:
-    """Return the outcome of a job that is not started again: ``timeout`` if its time always ran out, else ``failed``."""
-    status = "timeout" if starts.stopped(job_id) else "failed"
-    return {"status": status, "error_class": "OutOfAttempts", "error_message": starts.history(job_id)}
 
 
 def _at_work(attempt: Attempt) -> AtWork:

@@ -1,0 +1,104 @@
+"""``python -m bob.runners.aftermath``: what the batch script does once the runner's step has ended, however it ended.
+
+A step that was killed leaves nobody but the batch script. What is unfinished goes back into the queue, as often as the
+profile allows; a job out of attempts gets its row. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from bob.context import Context
+from bob.job import Job
+from bob.lease import Lease
+from bob.provenance import allocation_id
+from bob.run import failure_row
+from bob.runners.cancelling import Cancellations
+from bob.runners.slurm import requeue, restarts
+from bob.runners.starts import Starts, out_of_attempts
+from bob.runners.submission import Submission, read_jobs, read_submission
+from bob.store import ResultStore
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Look at what an allocation left; return 0."""
+    parser = argparse.ArgumentParser(prog="bob.runners.aftermath")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("array", type=int)
+    parser.add_argument("task", type=int)
+    parser.add_argument("status", type=int)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    # SLURM may send its warning to the batch script's children too, and this is soon done.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    submission = read_submission(options.folder)
+    left = give_up(submission, unfinished(submission, options.array, options.task), starts_so_far=restarts() + 1)
+    if not left:
+        return 0
+    log.info("The step ended with %d and left %d jobs: back into the queue.", options.status, len(left))
+    if not requeue(allocation_id()):
+        log.warning("Give the suite's command again, or 'bob retry --lost', for the jobs that are left.")
+    return 0
+
+
+def unfinished(submission: Submission, array: int, task: int) -> list[Job]:
+    """Return the jobs of an allocation that have no row since the submission and that nobody cancelled."""
+    store = ResultStore(submission.results_dir)
+    cancelled = Cancellations(Path(submission.results_dir)).ids()
+    known = read_jobs(submission.folder)
+    return [
+        known[job_id]
+        for job_id in submission.arrays[array].tasks[task]
+        if job_id in known and job_id not in cancelled and store.attempts(job_id) <= submission.known.get(job_id, 0)
+    ]
+
+
+def give_up(submission: Submission, jobs: Sequence[Job], *, starts_so_far: int) -> list[Job]:
+    """Write the rows of the jobs that are out of attempts; return the others.
+
+    An allocation that never gets as far as starting a job, for its set-up lines fail, is out of attempts as a whole.
+    """
+    results_dir = Path(submission.results_dir)
+    store, starts = ResultStore(results_dir), Starts(results_dir)
+    left = []
+    for job in jobs:
+        never_came_to_it = starts_so_far >= submission.attempts and starts.count(job.id) == 0
+        if starts.count(job.id) < submission.attempts and not never_came_to_it:
+            left.append(job)
+            continue
+        lease = Lease.try_take(results_dir / "claims" / f"{job.id}.lease")
+        if lease is None:  # another runner is at it
+            continue
+        with lease:
+            if store.attempts(job.id) <= submission.known.get(job.id, 0):
+                outcome = out_of_attempts(starts, job.id)
+                if never_came_to_it:
+                    outcome["error_message"] = (
+                        f"allocation {allocation_id()} was started {starts_so_far} times and never came to this job; "
+                        f"its log is in {submission.folder / 'slurm'}"
+                    )
+                context = Context(results_dir=results_dir, cache_dir=Path(submission.cache_dir))
+                store.append(
+                    failure_row(
+                        job,
+                        context,
+                        status=outcome["status"],
+                        error_class=outcome["error_class"],
+                        message=outcome["error_message"],
+                    )
+                )
+            starts.forget(job.id)
+    return left
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    sys.exit(main())
