@@ -51,9 +51,7 @@ class ClusterProfile(_Model):
         None, ge=1, description="Processes per node of a job that trains; absent: one per GPU, or one."
     )
     cpus: int = Field(4, ge=1, description="CPU cores of an allocation, per node.")
-    mem_gb: float | None = Field(
-        None, gt=0, description="Memory per node in 10^9 bytes; absent: the cluster's default."
-    )
+    mem_gb: float | None = Field(None, gt=0, description="Memory per node, 10^9 bytes; absent: the cluster's default.")
     time_min: int = Field(720, ge=1, description="Time limit of an allocation in minutes.")
     setup: list[str] = Field(default_factory=list, description="Shell lines run before the jobs, such as module load.")
     array_parallelism: int = Field(64, ge=1, description="Allocations of an array that run at the same time at most.")

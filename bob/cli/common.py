@@ -85,7 +85,9 @@ def suite_from(options: argparse.Namespace) -> tuple[Suite, YamlSource]:
     suite = at_scale(check_suite(source), options.scale)
     if not options.sets:
         return suite, source
-    data = suite.model_dump(exclude={"scales"}, exclude_unset=False)
+    data = suite.model_dump(exclude={"scales", "cluster"}, exclude_unset=False)
+    if suite.cluster is not None:  # what it leaves unsaid is left to the profile's file
+        data["cluster"] = suite.cluster.model_dump(exclude_unset=True)
     apply_sets(data, options.sets)
     return check_suite(YamlSource(name=source.name, data=data, lines=source.lines)), source
 

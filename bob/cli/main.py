@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from bob.cli.cluster import add_cluster_options, add_submit_options
 from bob.errors import BobError
 from bob.registry import load_reference
 from bob.version import __version__
@@ -87,6 +88,9 @@ def _add_suite_commands(commands: _Commands) -> None:
         _add_folders(parser)
     for parser in (plan, fetch):
         _add_json(parser)
+    for parser in (plan, run):
+        add_cluster_options(parser)
+    add_submit_options(run)
     run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per CPU core)")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
     run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")

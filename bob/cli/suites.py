@@ -9,11 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
+from bob.cli.cluster import (
+    cluster_machine,
+    draft,
+    print_draft,
+    profile_of,
+    refuse_cluster_options,
+    run_on_slurm,
+    wait_for,
+)
 from bob.cli.common import print_json, settings_from, suite_from
+from bob.cluster import ClusterProfile
 from bob.errors import BobError, WeightsMissingError
 from bob.estimate import Machine
 from bob.job import Job
 from bob.plan import Plan, expand
+from bob.runners.cancelling import Cancellations
 from bob.settings import Settings
 from bob.store import ResultStore
 from bob.suite import Suite
@@ -32,13 +43,17 @@ def plan(options: argparse.Namespace) -> int:
 
     suite, source = suite_from(options)
     settings = settings_from(options)
-    _, machine = machine_of("auto")
+    refuse_cluster_options(options)
+    profile = profile_of(options, suite) if options.executor == "slurm" else None
+    machine = cluster_machine(profile) if profile else machine_of("auto")[1]
     expanded = expand(suite, source, settings, data=options.data or (), machine=machine)
     done = finished(expanded.jobs, settings)
     if options.json:
         print_json([_as_json(job, done) for job in expanded.jobs])
-    else:
-        print_plan(_console(), expanded, done=done, settings=settings)
+        return 0
+    print_plan(_console(), expanded, done=done, settings=settings)
+    if profile is not None:
+        print_draft(_console(), *draft(expanded.jobs, suite.name, settings, profile, options))
     return 0
 
 
@@ -61,7 +76,9 @@ def run(options: argparse.Namespace) -> int:
     console = _console()
     suite, source = suite_from(options)
     settings = settings_from(options)
-    device, machine = machine_of(options.device)
+    refuse_cluster_options(options)
+    profile = profile_of(options, suite) if options.executor == "slurm" else None
+    device, machine = ("auto", cluster_machine(profile)) if profile else machine_of(options.device)
     data = options.data or ()
     expanded = expand(suite, source, settings, data=data, machine=machine)
     done = finished(expanded.jobs, settings)
@@ -72,6 +89,9 @@ def run(options: argparse.Namespace) -> int:
     print_plan(console, expanded, done=done, settings=settings)
     if suite.bad_pictures == "error":
         refuse_bad_pictures(expanded, settings)
+    if profile is not None:
+        return _submit(console, expanded, options, settings, profile)
+    Cancellations(settings.results_dir).remove(job.id for job in expanded.jobs)
     summary = _execute(expanded.jobs, options, settings, device)
     _print_summary(console, summary)
     write_report(console, settings, expanded, mix=False, keep=not summary.counts)
@@ -79,6 +99,27 @@ def run(options: argparse.Namespace) -> int:
         return 130
     scored = finished(expanded.jobs, settings)
     return 0 if scored and not summary.failures and not summary.left else 1
+
+
+def _submit(
+    console: Console, expanded: Plan, options: argparse.Namespace, settings: Settings, profile: ClusterProfile
+) -> int:
+    """Hand a plan to SLURM; with ``--wait`` also print its ranking at the end."""
+    from bob.cli.results import write_report
+
+    jobs = expanded.jobs
+    if options.timeout_min is not None:
+        jobs = tuple(replace(job, timeout_min=options.timeout_min) for job in jobs)
+    missing = [job for job in jobs if job.missing]
+    if missing and not options.dry_run:
+        _execute(missing, options, settings, "cpu")  # nothing to run: their rows say why
+    submission = run_on_slurm(console, expanded.suite, jobs, settings, options, profile=profile)
+    if submission is None or not options.wait:
+        return 0
+    wait_for(submission)
+    write_report(console, settings, expanded, mix=False)
+    scored = finished(jobs, settings)
+    return 0 if scored >= {job.id for job in jobs if not job.missing} else 1
 
 
 def finished(jobs: Sequence[Job], settings: Settings) -> set[str]:

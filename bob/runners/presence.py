@@ -1,4 +1,4 @@
-"""Which runners are at work on a store, and how far their jobs are: small files that live as long as their heartbeat."""
+"""Which runners are at work on a store, and how far their jobs are: small files with a heartbeat."""
 
 from __future__ import annotations
 

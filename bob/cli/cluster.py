@@ -1,0 +1,206 @@
+"""`--executor slurm`: what would be submitted, the batch scripts, the submission."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bob.cluster import ClusterProfile, merged_profile, read_profile
+from bob.errors import ConfigError
+from bob.estimate import Machine
+from bob.job import Job
+from bob.settings import Settings
+from bob.store import ResultStore
+from bob.suite import Suite
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from bob.runners.submission import Submission
+
+# Flags of the command line by the profile's keys.
+FLAGS = (
+    *("partition", "account", "qos", "constraint", "nodes", "gpus", "cpus", "mem_gb", "time_min"),
+    *("array_parallelism", "pack_min", "attempts", "setup"),
+)
+GRACE_SHARE = 0.5  # of the warning time: the rest is for the queue's own delays
+WAIT_POLL_S = 5.0
+NO_JOBS = "Nothing to submit: every job that can run has its row or is in the queue."
+
+
+def add_cluster_options(parser: argparse.ArgumentParser) -> None:
+    """Add the executor and the settings of a cluster to a command."""
+    parser.add_argument("--executor", choices=("local", "slurm"), default="local", help="where jobs run")
+    group = parser.add_argument_group("cluster (--executor slurm); these win over the suite's and the file's values")
+    group.add_argument("--cluster", metavar="FILE", help="a cluster profile (docs/slurm.md; BOB_CLUSTER)")
+    group.add_argument("--partition", metavar="NAME")
+    group.add_argument("--account", metavar="NAME")
+    group.add_argument("--qos", metavar="NAME")
+    group.add_argument("--constraint", metavar="TEXT")
+    group.add_argument("--nodes", type=int, metavar="N", help="nodes of a job that trains")
+    group.add_argument("--gpus", type=int, metavar="N", help="GPUs per node of a job that trains")
+    group.add_argument("--cpus", type=int, metavar="N", help="CPU cores of an allocation, per node")
+    group.add_argument("--mem-gb", type=float, metavar="GB", help="memory per node")
+    group.add_argument("--time-min", type=int, metavar="MIN", help="time limit of an allocation")
+    group.add_argument("--array-parallelism", type=int, metavar="N", help="allocations at a time at most")
+    group.add_argument("--pack-min", type=float, metavar="MIN", help="estimated minutes of small jobs per allocation")
+    group.add_argument("--attempts", type=int, metavar="N", help="starts of a job without an end before it is given up")
+    group.add_argument("--setup", action="append", metavar="LINE", help="a shell line run before the jobs; repeatable")
+    group.add_argument("--trust-cluster", action="store_true", help="run the suite's own set-up lines and options")
+
+
+def add_submit_options(parser: argparse.ArgumentParser) -> None:
+    """Add what only a command that submits has."""
+    parser.add_argument("--dry-run", action="store_true", help="write the batch scripts, submit nothing")
+    parser.add_argument("--wait", action="store_true", help="wait until the submitted jobs have ended, then report")
+
+
+def profile_of(options: argparse.Namespace, suite: Suite | None) -> ClusterProfile:
+    """Return the cluster profile: of the file named, of the suite, of the flags."""
+    file = options.cluster or os.environ.get("BOB_CLUSTER")
+    own = suite.cluster.model_dump(exclude_unset=True) if suite and suite.cluster else {}
+    flags = {name: value for name in FLAGS if (value := getattr(options, name, None)) is not None}
+    return merged_profile(
+        file=read_profile(Path(file).expanduser()) if file else {},
+        suite=own,
+        flags=flags,
+        trusted=options.trust_cluster,
+    )
+
+
+def refuse_cluster_options(options: argparse.Namespace) -> None:
+    """Raise ConfigError for settings of a cluster without the executor that obeys them."""
+    given = [name for name in (*FLAGS, "cluster", "dry_run", "wait") if getattr(options, name, None)]
+    if options.executor == "local" and given:
+        said = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"{said} goes with --executor slurm.", hint="Add --executor slurm, or leave it out.")
+
+
+def cluster_machine(profile: ClusterProfile) -> Machine:
+    """Return what a job runs on there, for the estimates."""
+    return Machine(cores=profile.cpus, gpus=min(1, profile.gpus))
+
+
+def draft(
+    jobs: Sequence[Job], suite: str, settings: Settings, profile: ClusterProfile, options: argparse.Namespace
+) -> tuple[Submission, list[Job]]:
+    """Return what would be submitted, and its jobs: without those that are done, missing, or in the queue already."""
+    from bob.pins import pin
+    from bob.provenance import now
+    from bob.runners.packing import arrays, pack
+    from bob.runners.slurm import live_tasks, max_array_size, queue
+    from bob.runners.submission import Array, Submission, new_id, settled, submissions
+
+    results_dir = settings.results_dir.absolute()
+    store = ResultStore(results_dir)
+    statuses, earlier = store.statuses(), submissions(results_dir)
+    known = {job.id: store.attempts(job.id) for job in jobs if job.id in statuses}
+    live = live_tasks(earlier, queue()) if earlier else {}
+    owner = {job_id: one for one in earlier for array in one.arrays for task in array.tasks for job_id in task}
+    queued = {job_id for ids in live.values() for job_id in ids if not settled(owner[job_id], [job_id], known)}
+    todo = [job for job in jobs if not job.missing and statuses.get(job.id) != "ok" and job.id not in queued]
+    groups = arrays(pack(todo, profile), max_array_size=max_array_size())
+    submission = Submission(
+        id=new_id(),
+        suite=suite,
+        executor="slurm",
+        created_at=now(),
+        results_dir=str(results_dir),
+        cache_dir=str(settings.cache_dir.absolute()),
+        data_dir=str(settings.data_dir.absolute()),
+        weights_dirs=tuple(str(folder.absolute()) for folder in settings.weights_dirs),
+        pin=pin(sorted({plugin for job in todo for plugin in job.plugins})),
+        known={job.id: known[job.id] for job in todo if job.id in known},
+        arrays=tuple(
+            Array(shape=group[0].shape, tasks=tuple(tuple(job.id for job in one.jobs) for one in group))
+            for group in groups
+        ),
+        attempts=profile.attempts,
+        grace_s=profile.warn_s * GRACE_SHARE,
+        device=getattr(options, "device", "auto"),
+        loader_workers=getattr(options, "loader_workers", 0),
+    )
+    return submission, todo
+
+
+def print_draft(console: Console, submission: Submission, jobs: Sequence[Job]) -> None:
+    """Print one line per array: how many allocations, how many jobs, of which shape, how long."""
+    estimates = {job.id: job.estimate_s or 0.0 for job in jobs}
+    if not submission.arrays:
+        console.print(NO_JOBS)
+    for number, array in enumerate(submission.arrays, 1):
+        longest_s = max(sum(estimates[job_id] for job_id in task) for task in array.tasks)
+        count = sum(map(len, array.tasks))
+        console.print(
+            f"array {number}: {_plural(len(array.tasks), 'allocation')} for {_plural(count, 'job')}; each "
+            f"{array.shape.label()}; the longest about {max(1, longest_s / 60):.0f} min (rough)",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+def run_on_slurm(
+    console: Console,
+    suite: Suite,
+    jobs: Sequence[Job],
+    settings: Settings,
+    options: argparse.Namespace,
+    *,
+    profile: ClusterProfile,
+) -> Submission | None:
+    """Submit what is missing, or with ``--dry-run`` write its batch scripts; return the submission, if there is one."""
+    from bob.lease import holding
+    from bob.runners.cancelling import Cancellations
+    from bob.runners.slurm import submit
+    from bob.runners.starts import Starts
+    from bob.runners.submission import write_submission
+
+    results_dir = settings.results_dir.absolute()
+    # Two commands at once must not both find the same jobs missing.
+    with holding(results_dir / "leases" / "submit.lease", timeout_s=300):
+        submission, todo = draft(jobs, suite.name, settings, profile, options)
+        submission = replace(submission, bad_pictures=suite.bad_pictures)
+        print_draft(console, submission, todo)
+        if options.dry_run:
+            _write_scripts(console, submission, profile)
+            return None
+        if not submission.arrays:
+            return None
+        Cancellations(results_dir).remove(job.id for job in todo)
+        for job in todo:
+            Starts(results_dir).forget(job.id)
+        write_submission(submission, todo)
+        submission = submit(submission, profile)
+    numbers = ", ".join(array.slurm_id or "" for array in submission.arrays)
+    console.print(f"Submitted {_plural(len(todo), 'job')} as {submission.id} (SLURM: {numbers}).", highlight=False)
+    console.print(f"'bob status --results {settings.results_dir}' shows how they are.", highlight=False, soft_wrap=True)
+    return submission
+
+
+def wait_for(submission: Submission) -> None:
+    """Return once no allocation of a submission is in the queue."""
+    from bob.runners.slurm import live_tasks, queue
+
+    while live_tasks([submission], queue()):
+        time.sleep(WAIT_POLL_S)
+
+
+def _write_scripts(console: Console, submission: Submission, profile: ClusterProfile) -> None:
+    from bob.runners.slurm import batch_text
+
+    for number, array in enumerate(submission.arrays):
+        text = batch_text(submission, number, profile)
+        console.print(f"\n# array {number + 1} of {len(submission.arrays)}", highlight=False, markup=False)
+        sys.stdout.write(text + "\n")
+        jobs = "; ".join(f"{task}: {' '.join(ids)}" for task, ids in enumerate(array.tasks))
+        sys.stdout.write(f"# jobs by allocation: {jobs}\n")
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
