@@ -181,7 +181,7 @@ def _fault(source: YamlSource, item: dict[str, Any]) -> str:
 
 def _keys_at(path: tuple[str | int, ...]) -> list[str]:
     names = [part for part in path if isinstance(part, str) and part not in ("name", "entry")]
-    models: dict[str, type[_Model]] = {
+    models: dict[str, type[BaseModel]] = {
         "backbones": BackboneFilter,
         "tasks": TaskEntry,
         "protocols": ProtocolEntry,

@@ -90,7 +90,11 @@ def cluster_machine(profile: ClusterProfile) -> Machine:
 def draft(
     jobs: Sequence[Job], suite: str, settings: Settings, profile: ClusterProfile, options: argparse.Namespace
 ) -> tuple[Submission, list[Job]]:
-    """Return what would be submitted, and its jobs: without those that are done, missing, or in the queue already."""
+    """Return what would be submitted, and its jobs: without those that are done, missing, or in the queue already.
+
+    Raises:
+        BobError: The cluster does not answer.
+    """
     from bob.pins import pin
     from bob.provenance import now
     from bob.runners.packing import arrays, pack

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import signal
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bob.backbones import catalogue, weights
 from bob.data.resolve import resolve_dataset
@@ -61,11 +60,10 @@ def run_task(folder: Path, array: int, task: int) -> dict[str, int]:
     """
     logging.basicConfig(format=LOG_FORMAT, level=logging.INFO, force=True)
     with Interrupts(patient=True) as interrupts:
-        if hasattr(signal, "SIGCONT"):
-            signal.signal(signal.SIGCONT, signal.SIG_DFL)
         submission = read_submission(folder)
         shape = submission.arrays[array].shape
-        jobs = _jobs(submission, submission.arrays[array].tasks[task])
+        cores = min(cpu_count(), shape.cpus)
+        jobs = _jobs(submission, submission.arrays[array].tasks[task], cores=cores)
         runner = LocalRunner(
             jobs,
             results_dir=Path(submission.results_dir),
@@ -74,7 +72,7 @@ def run_task(folder: Path, array: int, task: int) -> dict[str, int]:
             loader_workers=submission.loader_workers,
             grace_s=submission.grace_s,
             display="lines",
-            cores=min(cpu_count(), shape.cpus),
+            cores=cores,
             known=submission.known,
             attempts=submission.attempts,
             submission=submission.id,
@@ -99,12 +97,12 @@ def warn_of_changes(submission: Submission, jobs: list[Job]) -> bool:
     return bool(said)
 
 
-def _several(shape: Shape) -> dict[str, int]:
+def _several(shape: Shape) -> dict[str, Any]:
     """Return how many processes and nodes a job of this shape runs on."""
     return {"processes": shape.processes, "nodes": shape.nodes} if shape.processes * shape.nodes > 1 else {}
 
 
-def _jobs(submission: Submission, job_ids: tuple[str, ...]) -> list[Job]:
+def _jobs(submission: Submission, job_ids: tuple[str, ...], *, cores: int) -> list[Job]:
     """Return an allocation's jobs as they are on this node; those whose weights or data changed say so."""
     known = read_jobs(submission.folder)
     absent = [job_id for job_id in job_ids if job_id not in known]
@@ -115,8 +113,7 @@ def _jobs(submission: Submission, job_ids: tuple[str, ...]) -> list[Job]:
             hint="Submit the suite again.",
         )
     cancelled = Cancellations(Path(submission.results_dir)).ids()
-    shape_cores = max(array.shape.cpus for array in submission.arrays)
-    _, hardware = choose_device(submission.device, cores=min(cpu_count(), shape_cores))
+    _, hardware = choose_device(submission.device, cores=cores)
     jobs = [replace(known[job_id], hardware=hardware) for job_id in job_ids if job_id not in cancelled]
     found: dict[str, str | None] = {}
     return [_checked(job, submission, found) for job in jobs]

@@ -86,6 +86,6 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def out_of_attempts(starts: Starts, job_id: str) -> dict[str, Any]:
-    """Return the outcome of a job that is not started again: ``timeout`` if its time always ran out, else ``failed``."""
+    """Return the outcome of a job given up: ``timeout`` if its time always ran out, else ``failed``."""
     status = "timeout" if starts.stopped(job_id) else "failed"
     return {"status": status, "error_class": "OutOfAttempts", "error_message": starts.history(job_id)}

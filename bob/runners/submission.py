@@ -157,7 +157,8 @@ def submissions(results_dir: Path) -> list[Submission]:
 
 def jobs_of(results_dir: Path, wanted: Iterable[str]) -> dict[str, Job]:
     """Return jobs by id as their latest submissions have them; ids that none has are left out."""
-    left, found = set(wanted), {}
+    left = set(wanted)
+    found: dict[str, Job] = {}
     for submission in reversed(submissions(results_dir)):
         if not left:
             break
