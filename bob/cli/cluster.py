@@ -151,7 +151,7 @@ def print_draft(console: Console, submission: Submission, jobs: Sequence[Job]) -
 
 def run_on_slurm(
     console: Console,
-    suite: Suite,
+    suite: Suite | str,
     jobs: Sequence[Job],
     settings: Settings,
     options: argparse.Namespace,
@@ -168,8 +168,9 @@ def run_on_slurm(
     results_dir = settings.results_dir.absolute()
     # Two commands at once must not both find the same jobs missing.
     with holding(results_dir / "leases" / "submit.lease", timeout_s=300):
-        submission, todo = draft(jobs, suite.name, settings, profile, options)
-        submission = replace(submission, bad_pictures=suite.bad_pictures)
+        name, policy = (suite, "skip") if isinstance(suite, str) else (suite.name, suite.bad_pictures)
+        submission, todo = draft(jobs, name, settings, profile, options)
+        submission = replace(submission, bad_pictures=policy)
         print_draft(console, submission, todo)
         if options.dry_run:
             _write_scripts(console, submission, profile)

@@ -57,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_suite_commands(commands)
     _add_result_commands(commands)
+    _add_queue_commands(commands)
     _add_profile(commands)
     _add_doctor(commands)
     return parser
@@ -129,15 +130,14 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_result_commands(commands: _Commands) -> None:
-    status = _command(commands, "status", "results:status", "Count the jobs of a result store by status.")
+    status = _command(commands, "status", "live:status", "Show how the jobs are: done, running, queued, lost.")
     show = _command(commands, "show", "results:show", "Show everything a job left.")
     show.add_argument("job", help="a job id, or the start of one")
     report = _command(commands, "report", "results:report", "Rank the backbones and write the report.")
+    status.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="S", help="again every so many seconds")
     for parser in (status, report):
         parser.add_argument("suite", nargs="?", help="only this suite's jobs; its missing ones are counted too")
-        parser.add_argument("--scale", help="the suite's scale")
-        parser.add_argument("--data", action="append", metavar="DATASET", help="the data the suite was run on")
-        parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+        _add_as_it_was_run(parser)
     report.add_argument("--out", metavar="DIR", help="where to write (default: RESULTS/report/SUITE)")
     report.add_argument(
         "--mix", action="store_true", help="put rows of different budget, size or hardware in one table"
@@ -148,6 +148,35 @@ def _add_result_commands(commands: _Commands) -> None:
     for parser in (status, show, report):
         _add_folders(parser)
         _add_json(parser)
+
+
+def _add_as_it_was_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--scale", help="the suite's scale")
+    parser.add_argument("--data", action="append", metavar="DATASET", help="the data the suite was run on")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
+
+
+def _add_queue_commands(commands: _Commands) -> None:
+    logs = _command(commands, "logs", "live:logs", "Print a job's log.")
+    logs.add_argument("job", help="a job id, or the start of one")
+    logs.add_argument("--follow", "-f", action="store_true", help="go on while the job does")
+    logs.add_argument("--allocation", action="store_true", help="the log of its SLURM allocation instead")
+    cancel = _command(commands, "cancel", "live:cancel", "Stop jobs, running or queued; they leave no row.")
+    cancel.add_argument("jobs", nargs="*", metavar="JOB", help="job ids, or their starts")
+    cancel.add_argument("--suite", help="every job of this suite")
+    cancel.add_argument("--all", action="store_true", help="every job of the store")
+    _add_as_it_was_run(cancel)
+    retry = _command(commands, "retry", "live:retry", "Run again what gave no number.")
+    retry.add_argument("suite", nargs="?", help="only this suite's jobs (default: what was submitted to SLURM)")
+    for kind in ("failed", "oom", "timeout", "lost", "cancelled"):
+        retry.add_argument(
+            f"--{kind}", action="store_true", help=f"those that are {kind} (default: all of these kinds)"
+        )
+    _add_job_options(retry)
+    add_cluster_options(retry)
+    add_submit_options(retry)
+    for parser in (logs, cancel, retry):
+        _add_folders(parser)
 
 
 def _add_profile(commands: _Commands) -> None:

@@ -1,9 +1,8 @@
-"""`bob status`, `bob show` and `bob report`: what the store holds. None of them imports torch."""
+"""`bob show` and `bob report`: what the store holds. Neither imports torch."""
 
 from __future__ import annotations
 
 import argparse
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,31 +16,6 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bob.report.build import Report
-
-
-def status(options: argparse.Namespace) -> int:
-    """Count jobs by status: of a suite (its missing ones too), or of everything in the store."""
-    from rich.console import Console
-
-    settings = settings_from(options)
-    store = ResultStore(settings.results_dir)
-    expanded = _plan_of(options, settings)
-    if expanded is not None:
-        known = store.statuses()
-        statuses = {job.id: known.get(job.id, "missing") for job in expanded.jobs}
-    else:
-        statuses = _statuses_in_table(store, settings)
-    damaged = store.damaged()
-    counts = Counter(statuses.values())
-    if options.json:
-        print_json({"counts": counts, "jobs": statuses, "damaged": damaged})
-        return 0
-    console = Console()
-    text = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no jobs yet"
-    console.print(f"{len(statuses)} jobs in {settings.results_dir}: {text}.", highlight=False, soft_wrap=True)
-    if damaged:
-        console.print(f"[yellow]{len(damaged)} damaged records were set aside:[/] {', '.join(damaged)}", soft_wrap=True)
-    return 0
 
 
 def show(options: argparse.Namespace) -> int:
@@ -70,7 +44,7 @@ def report(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     settings = settings_from(options)
-    expanded = _plan_of(options, settings)
+    expanded = plan_of(options, settings)
     console = Console(stderr=options.json)
     built = write_report(
         console,
@@ -127,7 +101,7 @@ def _expected(job: Any) -> dict[str, Any]:
     return {"job_id": job.id, **{name: getattr(job, name) for name in names}}
 
 
-def _statuses_in_table(store: ResultStore, settings: Settings) -> dict[str, str]:
+def statuses_in_table(store: ResultStore, settings: Settings) -> dict[str, str]:
     """Return the status of every row of the table, which leaves out what later rows have settled."""
     if not settings.results_dir.is_dir():
         return {}
@@ -135,7 +109,8 @@ def _statuses_in_table(store: ResultStore, settings: Settings) -> dict[str, str]
     return dict(zip(rows["job_id"], rows["status"], strict=True)) if len(rows) else {}
 
 
-def _plan_of(options: argparse.Namespace, settings: Settings) -> Plan | None:
+def plan_of(options: argparse.Namespace, settings: Settings) -> Plan | None:
+    """Return the plan of the suite named; None if none is."""
     if not options.suite:
         if options.data or options.sets or options.scale:
             raise ConfigError("--data, --set and --scale say how a suite was run: name the suite as well.")

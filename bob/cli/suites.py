@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
         return _submit(console, expanded, options, settings, profile)
     Cancellations(settings.results_dir).remove(job.id for job in expanded.jobs)
     summary = _execute(expanded.jobs, options, settings, device)
-    _print_summary(console, summary)
+    print_summary(console, summary)
     write_report(console, settings, expanded, mix=False, keep=not summary.counts)
     if summary.interrupted:
         return 130
@@ -182,7 +182,8 @@ def _execute(jobs: Sequence[Job], options: argparse.Namespace, settings: Setting
     return runner.run()
 
 
-def _print_summary(console: Console, summary: Summary) -> None:
+def print_summary(console: Console, summary: Summary) -> None:
+    """Say what a run did, with each failure's reason."""
     counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items() if count)
     if summary.left:
         console.print(f"{summary.left} jobs are left; the same command goes on.", highlight=False)
