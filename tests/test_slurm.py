@@ -1,0 +1,212 @@
+"""A real SLURM: arrays, signals, requeues, dead steps, a restarted slurmd; one row per job, resumed as uninterrupted.
+
+``.ci/slurm start DIR`` starts a cluster on this machine; export the SLURM_CONF that it prints, then
+``pytest -m slurm``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from bob.runners.presence import AtWork, RunnerState, runners_at_work
+from bob.runners.slurm import queue
+from bob.runners.submission import read_submission, submissions
+from bob.store import ResultStore
+
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(1500)]
+
+MAX_ARRAY_SIZE = 11
+PATIENCE_S = 900
+# Small jobs share allocations; a fine-tuning is long enough to be hit in the middle, and has one thread.
+SUITE = """
+name: cluster
+backbones: {backbones}
+datasets: [scenes]
+tasks:
+  - task: classification
+    protocols: [{protocols}]
+seeds: {seeds}
+image_size: 64
+budget: {{max_train: 80, max_val: 40, max_test: 40, images_seen: {seen}, trials: 1}}
+precision: fp32
+profile: false
+cluster:
+  cpus: 1
+  time_min: 60
+  pack_min: 0.5
+  rules:
+    - {{protocol: finetune, time_min: 90}}
+"""
+BOTH = "[tf_efficientnet_lite0.in1k, tf_efficientnet_lite0.random]"
+FINETUNE = "{protocol: finetune, params: {batch_size: 16}}"
+ALL = f"linear, knn, fewshot, {FINETUNE}"
+
+
+def suite_file(
+    path: Path, *, protocols: str = ALL, backbones: str = BOTH, seeds: str = "[0, 1, 2, 3]", seen: int = 1600
+) -> str:
+    """Write a suite and return its path."""
+    path.write_text(SUITE.format(protocols=protocols, backbones=backbones, seeds=seeds, seen=seen))
+    return str(path)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    done = subprocess.run(["sinfo", "-h", "-o", "%T"], capture_output=True, text=True)
+    if done.returncode:
+        pytest.fail(f"no SLURM answers ({done.stderr.strip()}). Next: export SLURM_CONF=$(.ci/slurm start /tmp/slurm)")
+    yield
+    subprocess.run(["scancel", "--user", "root"], check=False)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder for results and cache."""
+    monkeypatch.setenv("BOB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("BOB_RESULTS", str(tmp_path / "results"))
+    return tmp_path
+
+
+def bob(*arguments: str, code: int = 0) -> str:
+    """Give a command and return what it prints."""
+    done = subprocess.run([sys.executable, "-m", "bob.cli.main", *arguments], capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def until(condition: Callable[[], Any], *, what: str, within_s: float = PATIENCE_S) -> Any:
+    """Wait for a condition and return it."""
+    deadline = time.monotonic() + within_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} did not happen in {within_s:.0f} s; {queue()}"
+        time.sleep(0.2)
+    return found
+
+
+def training(results: Path, *, beside: set[str] = frozenset(), steps: int = 3) -> tuple[RunnerState, AtWork] | None:
+    """Return a runner whose fine-tuning is some steps on, other than of the jobs ``beside``."""
+    for runner in runners_at_work(results):
+        for job in runner.jobs:
+            is_on = job.phase.startswith("trial") and job.done >= steps
+            if "finetune" in job.what and is_on and job.job_id not in beside:
+                return runner, job
+    return None
+
+
+def restart_slurmd(node: str) -> None:
+    """Kill a node's daemon and start it again; what it has started goes on."""
+    conf = Path(os.environ["SLURM_CONF"])
+    os.kill(int((conf.parent / f"slurmd-{node}.pid").read_text()), signal.SIGKILL)
+    time.sleep(1.0)
+    subprocess.run(["slurmd", "-f", str(conf), "-N", node], check=True)
+
+
+def test_a_suite_disturbed_in_every_way_has_one_row_per_job_and_the_numbers_of_an_undisturbed_one(folder: Path) -> None:
+    results, suite = folder / "results", suite_file(folder / "cluster.yaml")
+    planned = bob("plan", suite, "--executor", "slurm")
+    assert "allocations for" in planned
+    bob("run", suite, "--executor", "slurm")
+    (submission,) = submissions(results)
+    jobs = [job_id for array in submission.arrays for task in array.tasks for job_id in task]
+    assert len(jobs) == len(set(jobs)) == 32
+    assert all(len(array.tasks) <= MAX_ARRAY_SIZE for array in submission.arrays)
+    assert any(len(task) > 1 for array in submission.arrays for task in array.tasks)
+    assert "Nothing to submit" in bob("run", suite, "--executor", "slurm")
+    assert len(submissions(results)) == 1
+
+    hit: dict[str, str] = {}
+    runner, job = until(lambda: training(results), what="a fine-tuning")
+    subprocess.run(["scancel", "--signal=USR2", runner.allocation], check=True)
+    hit[job.job_id] = "USR2"
+    runner, job = until(lambda: training(results, beside=set(hit)), what="another fine-tuning")
+    subprocess.run(["scontrol", "requeue", runner.allocation], check=True)
+    hit[job.job_id] = "requeue"
+    runner, job = until(lambda: training(results, beside=set(hit)), what="a third fine-tuning")
+    os.kill(runner.pid, signal.SIGKILL)
+    hit[job.job_id] = "kill -9"
+    until(lambda: training(results, beside=set(hit)), what="a fourth fine-tuning")
+    for node in ("n1", "n2"):
+        restart_slurmd(node)
+
+    until(lambda: not queue(), what="the end of all allocations")
+    state = json.loads(bob("status", "--json"))
+    assert state["counts"] == {"ok": 32}, [bob("show", name) for name, kind in state["jobs"].items() if kind != "ok"]
+    table = pd.read_parquet(results / "results.parquet")
+    assert sorted(table.job_id) == sorted(jobs)
+    store = ResultStore(results)
+    assert Counter(store.attempts(job_id) for job_id in jobs) == {1: 32}
+    assert (table.submission == submission.id).all() and (table.code_changed == False).all()  # noqa: E712
+    assert set(table.allocation) == {
+        f"{array.slurm_id}_{task}" for array in submission.arrays for task in range(len(array.tasks))
+    }
+    assert not any((results / name).exists() and list((results / name).rglob("*.json")) for name in ("runners",))
+    rows = table.set_index("job_id")
+    by_kind = {kind: rows.loc[job_id] for job_id, kind in hit.items()}
+    assert by_kind["USR2"].resumed_from_step > 0
+    compare_with_uninterrupted(folder, rows, sorted(hit))
+
+
+def compare_with_uninterrupted(folder: Path, rows: pd.DataFrame, job_ids: list[str]) -> None:
+    """Run the suite's fine-tunings here, undisturbed, and compare scores, trials and every sample's outcome."""
+    alone = folder / "alone"
+    suite = suite_file(folder / "alone.yaml", protocols=FINETUNE)
+    bob("run", suite, "--results", str(alone), "--workers", "2", "--display", "none")
+    other = pd.read_parquet(alone / "results.parquet").set_index("job_id")
+    for job_id in job_ids:
+        assert (other.loc[job_id].status, other.loc[job_id].threads) == ("ok", rows.loc[job_id].threads)
+        assert other.loc[job_id].score == rows.loc[job_id].score
+        mine, theirs = (json.loads(frame.loc[job_id].search) for frame in (rows, other))
+        assert [trial["val_loss"] for trial in mine] == [trial["val_loss"] for trial in theirs]
+        pd.testing.assert_frame_equal(
+            ResultStore(folder / "results").outcomes(job_id), ResultStore(alone).outcomes(job_id), check_exact=True
+        )
+
+
+def test_cancelled_jobs_leave_no_row_and_retry_runs_them(folder: Path) -> None:
+    results = folder / "results"
+    suite = suite_file(folder / "four.yaml", backbones="[tf_efficientnet_lite0.in1k]", seeds="[0]")
+    bob("run", suite, "--executor", "slurm")
+    _, job = until(lambda: training(results), what="a fine-tuning")
+    assert job.job_id in bob("status") and "running" in bob("status")
+    assert "Going on" in bob("logs", job.job_id) or bob("logs", job.job_id) != ""
+    assert "Cancelled 1 of 1" in bob("cancel", job.job_id)
+    until(lambda: not queue(), what="the end of all allocations")
+    assert ResultStore(results).statuses().get(job.job_id) is None
+    state = json.loads(bob("status", "--json"))
+    assert state["counts"] == {"ok": 3, "cancelled": 1}
+    bob("retry", "--cancelled", "--executor", "slurm", "--cpus", "1", "--wait")
+    assert json.loads(bob("status", "--json"))["counts"] == {"ok": 4}
+    assert ResultStore(results).record(job.job_id)["resumed_from_step"] > 0
+
+
+def test_a_job_out_of_attempts_has_a_row_with_the_reason(folder: Path) -> None:
+    results, one = folder / "results", "[tf_efficientnet_lite0.in1k]"
+    suite = suite_file(folder / "one.yaml", protocols=FINETUNE, backbones=one, seeds="[0]", seen=16000)
+    bob("run", suite, "--executor", "slurm", "--attempts", "1")
+    runner, job = until(lambda: training(results), what="a fine-tuning")
+    subprocess.run(["scancel", "--signal=USR2", runner.allocation], check=True)
+    until(lambda: not queue(), what="the end of the allocation")
+    row = ResultStore(results).record(job.job_id)
+    assert (row["status"], row["error_class"]) == ("timeout", "OutOfAttempts")
+    assert "started 1 times without an end: 1 x stopped by SIGUSR2" in row["error_message"]
+
+
+def test_an_allocation_that_dies_in_its_set_up_lines_leaves_lost_jobs_that_status_shows(folder: Path) -> None:
+    results, suite = folder / "results", suite_file(folder / "cluster.yaml")
+    bob("run", suite, "--executor", "slurm", "--setup", "exit 3", "--pack-min", "9")
+    until(lambda: not queue(), what="the end of all allocations")
+    assert "32 lost" in bob("status") and ResultStore(results).statuses() == {}
+    (submission,) = submissions(results)
+    assert read_submission(submission.folder) == submission
