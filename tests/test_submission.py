@@ -1,0 +1,210 @@
+"""A submission is kept whole: jobs with their ids, code with its changes; what started and never ended is known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from runner_jobs import job
+
+from bob import pins
+from bob.cluster import ClusterProfile
+from bob.errors import StoreError
+from bob.pins import Pin, changes, pin
+from bob.runners.aftermath import give_up, unfinished
+from bob.runners.cancelling import Cancellations
+from bob.runners.live import look
+from bob.runners.packing import Shape
+from bob.runners.slurm import batch_text
+from bob.runners.starts import Starts, out_of_attempts
+from bob.runners.submission import (
+    Array,
+    Submission,
+    jobs_of,
+    new_id,
+    read_jobs,
+    read_submission,
+    submissions,
+    update_submission,
+    write_submission,
+)
+from bob.store import ResultStore
+
+PIN = Pin(git_commit="c0ffee", git_dirty=False, code="00", versions=(("torch", "2.13.0"),))
+LITE0 = "tf_efficientnet_lite0.random"
+FIELDS = {"backbone": LITE0, "task": "classification", "params": (("lrs", (0.1, 0.2)), ("k", 5))}
+JOBS = [job(number, **FIELDS) for number in range(5)]
+
+
+def submitted(folder: Path, **fields: object) -> Submission:
+    """Write a submission of five jobs in two allocations and return it."""
+    ids = [one.id for one in JOBS]
+    values = {
+        **{"id": new_id(), "suite": "toys", "executor": "slurm", "created_at": "2026-11-24T12:00:00+00:00"},
+        **{"results_dir": str(folder / "results"), "cache_dir": str(folder / "cache"), "data_dir": str(folder)},
+        **{"pin": PIN, "known": {}, "arrays": (Array(shape=Shape(), tasks=(tuple(ids[:3]), tuple(ids[3:]))),)},
+        **{"attempts": 2},
+    }
+    submission = Submission(**{**values, **fields})
+    write_submission(submission, JOBS)
+    return submission
+
+
+def finish(folder: Path, number: int, status: str = "ok") -> None:
+    """Append a row of a job."""
+    ResultStore(folder / "results").append({"job_id": JOBS[number].id, "status": status, "score": 0.5})
+
+
+def test_jobs_come_back_equal_with_their_ids(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    assert read_submission(submission.folder) == submission
+    assert list(read_jobs(submission.folder).values()) == JOBS
+    assert jobs_of(tmp_path / "results", [JOBS[1].id, "nobody"]) == {JOBS[1].id: JOBS[1]}
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3}', "null"])
+def test_a_damaged_submission_is_an_error_by_name_and_hides_no_other(tmp_path: Path, content: str) -> None:
+    whole, broken = submitted(tmp_path), submitted(tmp_path)
+    (broken.folder / "submission.json").write_text(content)
+    with pytest.raises(StoreError, match="cannot be read"):
+        read_submission(broken.folder)
+    assert submissions(tmp_path / "results") == [whole]
+
+
+def test_a_submission_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    update_submission(replace(submission, format=99))
+    with pytest.raises(StoreError, match="format 99"):
+        read_submission(submission.folder)
+
+
+def test_changed_code_is_told_apart_file_by_file_and_version_by_version(tmp_path: Path) -> None:
+    plugin = tmp_path / "own.py"
+    plugin.write_text("x = 1\n")
+    before = pin([str(plugin)])
+    assert changes(before, pin([str(plugin)])) == []
+    plugin.write_text("x = 2\n")
+    (said,) = changes(before, pin([str(plugin)]))
+    assert "Python files differ" in said
+    old = replace(before, git_commit="abc", versions=(("torch", "2.6.0"),))
+    said = " ".join(changes(old, before))
+    assert "commit was abc" in said and "torch was 2.6.0" in said
+    assert dict(before.versions).keys() >= {"python", "torch", "timm", "battle-of-the-backbones"}
+
+
+def test_uncommitted_changes_are_kept_as_a_patch_that_applies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def git(*arguments: str) -> bytes:
+        command = ["git", "-c", "user.name=a", "-c", "user.email=a@b", *arguments]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, check=True).stdout
+
+    file = tmp_path / "bob" / "a.py"
+    file.parent.mkdir()
+    file.write_text("x = 1\n")
+    git("init", "-q")
+    git("add", "-A")
+    git("commit", "-qm", "first")
+    monkeypatch.setattr(pins, "PACKAGE", file.parent)
+    assert pins.dirty_diff() == b""
+    file.write_text("x = 2\n")
+    patch = pins.dirty_diff()
+    git("checkout", "-q", "--", ".")
+    (tmp_path / "p.diff").write_bytes(patch)
+    git("apply", "p.diff")
+    assert file.read_text() == "x = 2\n"
+
+
+def test_what_an_allocation_left_is_what_has_no_row_since_and_nobody_cancelled(tmp_path: Path) -> None:
+    finish(tmp_path, 2, "failed")
+    submission = submitted(tmp_path, known={JOBS[2].id: 1})
+    assert [one.id for one in unfinished(submission, 0, 0)] == [one.id for one in JOBS[:3]]
+    finish(tmp_path, 0)
+    Cancellations(tmp_path / "results").add([JOBS[1].id])
+    assert unfinished(submission, 0, 0) == [JOBS[2]]
+    finish(tmp_path, 2, "failed")
+    assert unfinished(submission, 0, 0) == []
+
+
+def test_a_job_is_given_up_after_its_attempts_with_how_each_ended(tmp_path: Path) -> None:
+    submission, starts = submitted(tmp_path), Starts(tmp_path / "results")
+    starts.begin(JOBS[0].id, "77_0")
+    assert give_up(submission, JOBS[:1], starts_so_far=1) == JOBS[:1]
+    starts.stop(JOBS[0].id, "stopped by SIGUSR2")
+    starts.begin(JOBS[0].id, "77_0")
+    assert out_of_attempts(starts, JOBS[0].id)["status"] == "failed"
+    assert give_up(submission, JOBS[:2], starts_so_far=1) == JOBS[1:2]
+    row = ResultStore(tmp_path / "results").record(JOBS[0].id)
+    assert (row["status"], row["error_class"]) == ("failed", "OutOfAttempts")
+    assert "started 2 times without an end: 1 x stopped by SIGUSR2; 1 x killed without a word" in row["error_message"]
+    assert starts.count(JOBS[0].id) == 0
+    assert give_up(submission, JOBS[:1], starts_so_far=9) == [] or ResultStore(tmp_path / "results").attempts(
+        JOBS[0].id
+    )
+
+
+def test_an_allocation_that_never_comes_to_its_jobs_is_not_started_for_ever(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    assert give_up(submission, JOBS, starts_so_far=1) == JOBS
+    assert give_up(submission, JOBS, starts_so_far=2) == []
+    row = ResultStore(tmp_path / "results").record(JOBS[3].id)
+    assert "never came to this job" in row["error_message"]
+
+
+def test_a_line_cut_short_by_a_kill_is_no_start(tmp_path: Path) -> None:
+    starts = Starts(tmp_path)
+    starts.begin("abcd", "here")
+    with (tmp_path / "starts" / "ab" / "abcd").open("a") as file:
+        file.write('{"event": "sta')
+    assert starts.count("abcd") == 1
+
+
+def test_jobs_whose_allocation_is_gone_are_lost_until_they_have_a_row(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="1"),)))
+    finish(tmp_path, 0)
+    Cancellations(tmp_path / "results").add([JOBS[4].id])
+    assert look(tmp_path / "results").counts == {"ok": 1, "lost": 3, "cancelled": 1}
+
+
+def test_the_batch_script_says_what_the_profile_says(tmp_path: Path) -> None:
+    shape = Shape(partition="gpu", gpus=2, nodes=2, cpus=8, mem_gb=32.5, time_min=90, constraint="a100|h100")
+    submission = submitted(tmp_path, arrays=(Array(shape=shape, tasks=(("a",), ("b",), ("c",))),), suite="small")
+    profile = ClusterProfile(
+        **{"account": "lab", "qos": "low", "setup": ["module load cuda"], "array_parallelism": 2, "warn_s": 200},
+        options={"mail-type": "END"},
+    )
+    text = batch_text(submission, 0, profile)
+    wanted = {
+        *("--account=lab", "--array=0-2%2", "--constraint='a100|h100'", "--cpus-per-task=8", "--gpus-per-node=2"),
+        *("--job-name=bob-small", "--mail-type=END", "--mem=32500M", "--nodes=2", "--ntasks-per-node=1"),
+        *("--partition=gpu", "--qos=low", "--requeue", "--signal=USR2@200", "--time=90", "--open-mode=append"),
+        f"--comment={submission.id}",
+    }
+    said = {line.removeprefix("#SBATCH ") for line in text.splitlines() if line.startswith("#SBATCH")}
+    assert wanted <= said
+    assert {line.split("=")[0] for line in said - wanted} == {"--output"}
+    assert "\nmodule load cuda\n" in text
+    assert f"srun --unbuffered --output {submission.folder}/slurm/%A_%a_%t_log.out --nodes=1 --ntasks=1 " in text
+    after = text[text.index("srun") :]
+    assert f"status=$?\n{sys.executable} -m bob.runners.aftermath {submission.folder} 0 " in after
+
+
+def test_planning_what_would_be_submitted_needs_no_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bob.cli.main import main
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    flags = ["--executor", "slurm", "--results", str(tmp_path / "results"), "--partition", "gpu", "--pack-min", "0"]
+    assert main(["plan", "smoke", *flags]) == 0
+    assert "allocations for" in capsys.readouterr().out
+    assert main(["run", "smoke", *flags, "--dry-run"]) == 0
+    assert "#SBATCH --partition=gpu" in capsys.readouterr().out
+    assert not (tmp_path / "results" / "submissions").exists()
+    assert main(["run", "smoke", *flags]) == 2
+    assert "sbatch and srun are not on this machine" in capsys.readouterr().err
+    assert main(["status", "--json", "--results", str(tmp_path / "results")]) == 0
+    json.loads(capsys.readouterr().out)
