@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from bob.data.boxes import Box, fitted
 from bob.data.coco_masks import area_of, box_of, mask_of
-from bob.data.decode import BROKEN_PICTURE
+from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
 from bob.data.orientation import upright_size
 from bob.data.table import TableBuilder
@@ -265,7 +263,7 @@ def stored_size(root: Path, path: str, present: frozenset[str]) -> tuple[int, in
     if path not in present:
         return (0, 0)
     try:
-        with Image.open(root / path) as image:
+        with open_picture(root / path) as image:
             return upright_size(image)
     except BROKEN_PICTURE:
         return (0, 0)

@@ -123,7 +123,8 @@ def _add(table: TableBuilder, picture: int, one: _Object, labels: Mapping[str, i
 def _page(root: Path, name: str) -> _Page:
     path = root / "Annotations" / f"{name}.xml"
     content = path.read_bytes()
-    if b"<!ENTITY" in content:  # a few nested ones unfold into gigabytes; not every expat refuses that
+    # A few nested ones unfold into gigabytes; not every expat refuses that. In UTF-16 every other byte is zero.
+    if b"<!ENTITY" in content.replace(b"\0", b""):
         raise DataError(f"{path} defines entities; a VOC annotation has none.", hint=ANEW)
     try:
         page = ElementTree.fromstring(content)

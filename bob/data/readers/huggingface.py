@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bob.data.decode import open_picture
 from bob.data.describe import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
@@ -46,9 +47,9 @@ class HubOpener:
         if stored is None:
             raise ValueError("no picture is stored")
         if stored["bytes"] is not None:
-            return Image.open(BytesIO(stored["bytes"]))
+            return open_picture(BytesIO(stored["bytes"]))
         try:
-            return Image.open(inside(self.root, self.root / stored["path"]))
+            return open_picture(inside(self.root, self.root / stored["path"]))
         except DataError as error:
             raise ValueError(error.message) from error
 
