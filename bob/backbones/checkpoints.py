@@ -29,7 +29,7 @@ PREFIXES = ("_orig_mod.", "module.")
 SHOWN = 3
 # timm's ConvNeXt-V2 masked autoencoders have no final norm: by design it keeps its initial identity scale.
 IDENTITY_NORMS = {"head.norm.weight", "head.norm.bias"}
-UNSAFE = re.compile(r"(?:GLOBAL|class|type|function) (?:<class )?'?([\w.]+)'?")
+UNSAFE = re.compile(r"GLOBAL ([\w.]+)")
 UNREADABLE = (
     OSError,
     EOFError,
@@ -73,7 +73,7 @@ def _unpicklable(path: Path, error: pickle.UnpicklingError) -> WeightsError:
     named = UNSAFE.search(str(error))
     what = f"it holds {named[1]}, which could run code" if named else "it is damaged or holds what could run code"
     return WeightsError(
-        f"weights file '{path}' is not read: {what}.",
+        f"weights file '{path}' cannot be read: {what}.",
         hint="Save the model's state_dict() alone, best as .safetensors; or run 'bob fetch' for the original.",
     )
 

@@ -222,6 +222,8 @@ def _tables(boards: Sequence[Board], means: Sequence[OverallEntry], coverage: Co
 def _write(report: Report, out_dir: Path, store: ResultStore) -> None:
     from bob.store.records import explained
 
+    if out_dir.absolute().is_relative_to(store.layout.root.absolute()):
+        store.layout.own(out_dir / "index.html")
     with explained(out_dir):
         sections = [_section(report, index, out_dir, store) for index in range(len(report.boards))]
         page = render_page(

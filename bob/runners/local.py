@@ -124,6 +124,7 @@ class LocalRunner:
         self._preload = (worker.__name__, *preload)
         self._display = make_display(display) if isinstance(display, str) else display
         self._store = ResultStore(results_dir.absolute())
+        self._store.layout.refuse_links()
         todo = self._todo(self._store.statuses())
         slots, cores = plan_slots(workers=workers, device=device, jobs=len(todo)), cpu_count()
         self._setting = Setting(
