@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
+from rich.text import Text
 
 from bob.visible import visible
 
@@ -15,6 +17,10 @@ class Terminal(Console):
 
     Markup is another matter: a text from elsewhere that is put into markup still needs ``rich.markup.escape``.
     """
+
+    def render_str(self, text: str, *arguments: Any, **options: Any) -> Text:
+        """Return rich's text for a plain one; made visible here, so that tables measure what they will show."""
+        return super().render_str(visible(text), *arguments, **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Yield the segments of something; rich's own control codes (cursor, screen) are left as they are."""

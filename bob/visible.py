@@ -8,8 +8,9 @@ from __future__ import annotations
 import logging
 import re
 
-# C0 but tab and line feed, DEL and C1; what turns the direction of writing; line and paragraph separators.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+# C0 but tab and line feed, DEL and C1; what turns the direction of writing; line and paragraph separators; and what
+# stands for bytes that are no UTF-8, which cannot be written at all.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 _USER = re.compile(r"(\w+://)[^/\s@'\"]+@")

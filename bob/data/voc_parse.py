@@ -43,6 +43,7 @@ CLASSES = (
 )
 NO_PAGE = (-1, -1)  # in the place of a picture's size
 COORDINATES = ("xmin", "ymin", "xmax", "ymax")
+MAX_SIDE = 1_000_000  # pixels; who states more states nothing
 ANEW = "Copy the file anew."
 
 
@@ -163,4 +164,4 @@ def _number(text: str | None) -> float:
 
 def _whole(text: str | None) -> int:
     value = _number(text)
-    return int(value) if math.isfinite(value) and value > 0 else 0
+    return int(value) if 0 < value <= MAX_SIDE else 0

@@ -128,7 +128,7 @@ def _library() -> Any:
         ) from error
     if int(datasets.__version__.partition(".")[0]) < NO_SCRIPTS:
         raise DataMissingError(
-            f"the package 'datasets' is {datasets.__version__}; before {NO_SCRIPTS}.0 it runs a data set's Python files.",
+            f"the package 'datasets' is {datasets.__version__}, which runs Python files that a data set brings.",
             hint=f"pip install 'datasets>={NO_SCRIPTS}'",
         )
     return datasets
