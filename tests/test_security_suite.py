@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from data_helpers import class_folders
 
+from bob.child import module_command
 from bob.cli import main
 from bob.errors import SuiteError
 from bob.runners import server
@@ -136,7 +137,7 @@ def _bob(tmp_path: Path, *arguments: str, before: str = "") -> subprocess.Comple
     )
 
 
-@pytest.mark.parametrize("safe_path", [True, False])
+@pytest.mark.parametrize("safe_path", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_a_whole_run_imports_nothing_from_the_folder_it_is_started_in(tmp_path, safe_path):
     class_folders(tmp_path / "data", {"a": 12, "b": 12})
     mark = _trap(tmp_path / "data")
@@ -149,6 +150,18 @@ def test_a_whole_run_imports_nothing_from_the_folder_it_is_started_in(tmp_path, 
     assert "1 jobs: 1 ok" in done.stdout and not mark.exists()
 
 
+def test_a_module_run_as_a_child_imports_nothing_from_there_either(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    mark = _trap(tmp_path / "data")
+    monkeypatch.chdir(tmp_path / "data")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    monkeypatch.syspath_prepend("")  # as in an interactive session
+    command = module_command("bob.data.describe", "imagefolder", "x", ".", ".")
+    child = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "'ImageFolderReader' object has no attribute 'describe'" in child.stderr and not mark.exists()
+
+
+@pytest.mark.slow
 def test_the_children_that_describe_backbones_and_data_import_nothing_from_there_either(tmp_path):
     (tmp_path / "data").mkdir()
     mark = _trap(tmp_path / "data")
