@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,18 @@ CHUNK_BYTES = 1 << 20
 def temporary_name(path: Path) -> Path:
     """Return a name beside ``path`` that no other process or host uses; it starts with ``.tmp-``."""
     return path.with_name(f".tmp-{uuid.uuid4().hex}-{path.name}")
+
+
+def read_regular(path: Path) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        OSError: It cannot be read, or is no regular file: reading a pipe would never end.
+    """
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "no regular file", str(path))
+        return file.read()
 
 
 def sync_folder(folder: Path) -> None:

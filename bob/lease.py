@@ -22,7 +22,7 @@ from types import TracebackType
 
 import psutil
 
-from bob.files import temporary_name
+from bob.files import read_regular, temporary_name
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,10 @@ def _whoami() -> dict[str, str | int | float]:
 
 def _read(path: Path) -> dict[str, str | int | float] | None:
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+        content = json.loads(read_regular(path))
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
+    return content if isinstance(content, dict) else None
 
 
 def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
@@ -128,6 +129,8 @@ def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
         return gone or abs(process.create_time() - float(content["born"])) > 1.0
     except psutil.NoSuchProcess:
         return True
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False  # it names no process: only its age can free it
 
 
 def _clear_if_stale(path: Path, *, now: float) -> bool:

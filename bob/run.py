@@ -29,6 +29,7 @@ from bob.registry import load_reference
 from bob.store import ResultStore
 from bob.tasks.result import TaskResult
 from bob.tasks.spec import TASKS
+from bob.visible import without_secrets
 
 
 def run_job(job: Job, context: Context) -> dict[str, Any]:
@@ -98,7 +99,8 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
 
 
 def failure_row(job: Job, context: Context, *, status: str, error_class: str, message: str) -> dict[str, Any]:
-    """Return the row of a job that gave no number."""
+    """Return the row of a job that gave no number; its message holds no token and no password."""
+    message = without_secrets(message)
     return base_row(job, context) | {
         "status": status,
         "error": f"{error_class}: {message}".strip(),

@@ -12,6 +12,10 @@ from bob.errors import SuiteError
 
 Path = tuple[str | int, ...]
 
+MAX_NODES = 100_000
+# What PyYAML raises for a value that does not fit its tag: a 13th month, a number of 5,000 digits.
+UNREADABLE_VALUE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+
 
 @dataclass(frozen=True, kw_only=True)
 class YamlSource:
@@ -41,7 +45,7 @@ class YamlSource:
 
 
 def parse_yaml(text: str, *, name: str) -> YamlSource:
-    """Parse one YAML document of plain values: no tags, no duplicate keys.
+    """Parse one YAML document of plain values: no tags, no duplicate keys, no more than ``MAX_NODES`` values.
 
     Raises:
         SuiteError: The text is not such a document; the message starts with ``name:line``.
@@ -50,25 +54,45 @@ def parse_yaml(text: str, *, name: str) -> YamlSource:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         lines: dict[Path, int] = {}
         if root is not None:
-            _walk(root, (), lines, name)
+            _Walk(lines, name).visit(root, ())
         return YamlSource(name=name, data=yaml.safe_load(text), lines=lines)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise SuiteError(f"{name}:{line}: not valid YAML: {error.problem}.") from error
-    except yaml.YAMLError as error:
+    except RecursionError as error:
+        raise SuiteError(f"{name}:1: not valid YAML: it is nested too deeply, or within itself.") from error
+    except (yaml.YAMLError, *UNREADABLE_VALUE) as error:
         raise SuiteError(f"{name}:1: not valid YAML: {error}.") from error
 
 
-def _walk(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> None:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _walk(item, (*path, index), lines, name)
-    elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            entry = (*path, key.value)
-            line = key.start_mark.line + 1
-            if entry in lines:
-                raise SuiteError(f"{name}:{line}: key {key.value!r} stands twice here (first in line {lines[entry]}).")
-            lines[entry] = line
-            _walk(value, entry, lines, name)
+@dataclass
+class _Walk:
+    """Notes the lines of all nodes. An alias counts as often as it is used: nine lines of them can mean a billion."""
+
+    lines: dict[Path, int]
+    name: str
+    seen: int = 0
+
+    def visit(self, node: yaml.Node, path: Path) -> None:
+        line = node.start_mark.line + 1
+        self.seen += 1
+        if self.seen > MAX_NODES:
+            raise SuiteError(f"{self.name}:{line}: more than {MAX_NODES} values, with aliases (*name) written out.")
+        self.lines.setdefault(path, line)
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, (*path, index))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                self._visit_entry(key, value, path)
+
+    def _visit_entry(self, key: yaml.Node, value: yaml.Node, path: Path) -> None:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise SuiteError(f"{self.name}:{line}: a key that is a list or a mapping; a name is expected.")
+        entry = (*path, key.value)
+        if entry in self.lines:
+            first = self.lines[entry]
+            raise SuiteError(f"{self.name}:{line}: key {key.value!r} stands twice here (first in line {first}).")
+        self.lines[entry] = line
+        self.visit(value, entry)

@@ -15,6 +15,9 @@ PACKAGE = Path(__file__).resolve().parent.parent / "bob"
 LAYERS = (
     (
         "bob.version",
+        "bob.child",
+        "bob.visible",
+        "bob.terminal",
         "bob.errors",
         "bob.files",
         "bob.registry",

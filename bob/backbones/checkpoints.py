@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,6 +29,7 @@ PREFIXES = ("_orig_mod.", "module.")
 SHOWN = 3
 # timm's ConvNeXt-V2 masked autoencoders have no final norm: by design it keeps its initial identity scale.
 IDENTITY_NORMS = {"head.norm.weight", "head.norm.bias"}
+UNSAFE = re.compile(r"GLOBAL ([\w.]+)")
 UNREADABLE = (
     OSError,
     EOFError,
@@ -35,6 +37,11 @@ UNREADABLE = (
     ValueError,
     KeyError,
     AttributeError,
+    AssertionError,
+    IndexError,
+    TypeError,
+    OverflowError,
+    RecursionError,
     SafetensorError,
     pickle.UnpicklingError,
     zipfile.BadZipFile,
@@ -50,6 +57,8 @@ def read_state(path: Path) -> State:
     """
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _torch_load(path)
+    except pickle.UnpicklingError as error:
+        raise _unpicklable(path, error) from error
     except UNREADABLE as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise WeightsError(
@@ -57,6 +66,16 @@ def read_state(path: Path) -> State:
             hint="It is damaged or no checkpoint: remove it and run 'bob fetch', or copy it again.",
         ) from error
     return _plain(content, path)
+
+
+def _unpicklable(path: Path, error: pickle.UnpicklingError) -> WeightsError:
+    """Say which object of a pickle is no tensor; torch's own text advises to switch the protection off."""
+    named = UNSAFE.search(str(error))
+    what = f"it holds {named[1]}, which could run code" if named else "it is damaged or holds what could run code"
+    return WeightsError(
+        f"weights file '{path}' cannot be read: {what}.",
+        hint="Save the model's state_dict() alone, best as .safetensors; or run 'bob fetch' for the original.",
+    )
 
 
 def _torch_load(path: Path) -> Any:

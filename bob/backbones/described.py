@@ -7,12 +7,12 @@ import json
 import logging
 import os
 import subprocess
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from bob.backbones.spec import Backbone, InputConfig
+from bob.child import module_command
 from bob.errors import BobError
 from bob.files import write_text
 
@@ -73,7 +73,7 @@ def _timm_version() -> str:
 
 
 def _ask_child(argument: str) -> Any:
-    command = [sys.executable, "-m", "bob.backbones.describe", argument]
+    command = module_command("bob.backbones.describe", argument)
     done = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_TIMEOUT_S, check=False)
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]

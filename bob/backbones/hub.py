@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import os
+import re
 import threading
 import time
 import urllib.error
@@ -12,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from bob.backbones.spec import Backbone
+from bob.visible import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -20,10 +22,14 @@ TRUE = ("1", "ON", "YES", "TRUE")
 PROBE_TIMEOUT_S = 5.0
 ATTEMPTS = 3
 BACKOFF_S = 1.0
+PLAIN_NAME = re.compile(r"[\w-]+(\.[\w-]+)*")
 
 
 class HubError(Exception):
-    """Why the hub did not give a file; the text completes a sentence."""
+    """Why the hub did not give a file; the text completes a sentence and holds no token and no password."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(without_secrets(text))
 
 
 def endpoint() -> str:
@@ -79,7 +85,7 @@ def _probe(address: str) -> str | None:
     # A name server that does not answer ignores the socket's timeout, so the wait is bounded here.
     thread.join(PROBE_TIMEOUT_S + 1)
     reason = answer[0] if answer else f"no answer within {PROBE_TIMEOUT_S:.0f} s"
-    return None if reason is None else f"the hub at {address} cannot be reached ({reason})"
+    return None if reason is None else without_secrets(f"the hub at {address} cannot be reached ({reason})")
 
 
 def _ask(address: str) -> str | None:
@@ -115,6 +121,7 @@ def _download_file(repository: str, file: str) -> Path | None:
 
     for attempt in range(1, ATTEMPTS + 1):
         try:
+            _refuse_odd_answer(repository, file)
             return Path(hf_hub_download(repository, file, cache_dir=cache_dir(), endpoint=endpoint()))
         except errors.GatedRepoError as error:
             raise HubError(f"'{repository}' is gated: accept its terms, then log in to the hub") from error
@@ -124,6 +131,8 @@ def _download_file(repository: str, file: str) -> Path | None:
             _wait_or_give_up(error, attempt)
         except errors.EntryNotFoundError:
             return None
+        except HubError:
+            raise
         except Exception as error:
             if not _is_transient(error):
                 raise HubError(f"{type(error).__name__}: {error}") from error
@@ -131,8 +140,22 @@ def _download_file(repository: str, file: str) -> Path | None:
     raise AssertionError("the last attempt returns or raises")
 
 
+def _refuse_odd_answer(repository: str, file: str) -> None:
+    """Make sure that the hub names the file as hubs do: its cache puts it where the answer's ETag says.
+
+    Raises:
+        HubError: The name would leave the cache (a mirror that ``HF_ENDPOINT`` names may answer anything).
+    """
+    from huggingface_hub import get_hf_file_metadata, hf_hub_url
+
+    answer = get_hf_file_metadata(hf_hub_url(repository, file, endpoint=endpoint()))
+    for said in (answer.etag, answer.commit_hash):
+        if said is not None and not PLAIN_NAME.fullmatch(said):
+            raise HubError(f"{endpoint()} calls a version of '{file}' {said!r}, which is no name for a file")
+
+
 def _wait_or_give_up(error: Exception, attempt: int) -> None:
-    reason = str(error.__cause__ or error).splitlines()[0]
+    reason = without_secrets(str(error.__cause__ or error).splitlines()[0])
     if attempt == ATTEMPTS:
         raise HubError(f"{ATTEMPTS} attempts failed, the last with {type(error).__name__}: {reason}") from error
     wait_s = BACKOFF_S * 2 ** (attempt - 1)

@@ -57,10 +57,11 @@ def doctor(options: argparse.Namespace) -> int:
 
 
 def _print(findings: list[Finding]) -> None:
-    from rich.console import Console
     from rich.markup import escape
 
-    console = Console()
+    from bob.terminal import Terminal
+
+    console = Terminal()
     for finding in findings:
         mark = "[green]ok  [/]" if finding.ok else "[red]fail[/]"
         console.print(f"{mark} {finding.name:14} {escape(finding.text)}", highlight=False, soft_wrap=True)

@@ -16,16 +16,17 @@ def list_entries(options: argparse.Namespace) -> int:
     if options.json:
         print_json(rows)
         return 0
-    from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
+
+    from bob.terminal import Terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for number, name in enumerate(rows[0] if rows else ()):
         table.add_column(name, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(escape(str(value)) for value in row.values()))
-    console = Console()
+    console = Terminal()
     console.print(table)
     console.print(f"{len(rows)} {options.what}.", highlight=False)
     return 0
@@ -53,9 +54,9 @@ def profile(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"backbone": backbone.name, **figures})
         return 0
-    from rich.console import Console
+    from bob.terminal import Terminal
 
-    console = Console()
+    console = Terminal()
     for name, value in figures.items():
         text = f"{value:.4g}" if isinstance(value, float) else str(value)
         console.print(f"[bold]{name:24}[/] {text}", highlight=False)

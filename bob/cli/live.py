@@ -19,6 +19,8 @@ from bob.plan import expand
 from bob.runners.live import LIVE, Live, look, whole_allocations
 from bob.settings import Settings
 from bob.store import ResultStore
+from bob.terminal import Terminal
+from bob.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,12 +34,10 @@ CHUNK_BYTES = 1 << 16
 
 def status(options: argparse.Namespace) -> int:
     """Show how jobs are: of a suite (its missing ones too), or of everything in the store and the queue."""
-    from rich.console import Console
-
     settings = settings_from(options)
     expanded = plan_of(options, settings)
     wanted = [job.id for job in expanded.jobs] if expanded else None
-    console = Console()
+    console = Terminal()
     while True:
         live = _look(settings, wanted)
         if options.json:
@@ -72,7 +72,6 @@ def logs(options: argparse.Namespace) -> int:
 
 def cancel(options: argparse.Namespace) -> int:
     """Stop jobs: those named, a suite's, or all; they save what a resume needs and leave no row."""
-    from rich.console import Console
 
     from bob.runners.cancelling import Cancellations
     from bob.runners.slurm import cancel as end
@@ -85,7 +84,7 @@ def cancel(options: argparse.Namespace) -> int:
     allocations = whole_allocations(live, stoppable)
     end(allocations)
     told = f", {len(allocations)} allocations ended" if allocations else ""
-    Console().print(
+    Terminal().print(
         f"Cancelled {len(stoppable)} of {len(wanted)} jobs{told}. 'bob retry' or the suite's command lets them run."
     )
     return 0
@@ -93,12 +92,11 @@ def cancel(options: argparse.Namespace) -> int:
 
 def retry(options: argparse.Namespace) -> int:
     """Run again what gave no number: of a suite, or of what was submitted to SLURM."""
-    from rich.console import Console
 
     settings = settings_from(options)
     refuse_cluster_options(options)
     kinds = [kind for kind in RETRIED if getattr(options, kind)] or list(RETRIED)
-    console = Console()
+    console = Terminal()
     jobs, suite = _retryable(options, settings, kinds)
     if not jobs:
         console.print(f"No job is {' or '.join(kinds)}: nothing to retry.")
@@ -193,7 +191,7 @@ def _stream(path: Path, *, follow: bool, going_on: Any) -> None:
         while True:
             while content := file.read(CHUNK_BYTES):
                 text = content.decode(errors="replace")
-                sys.stdout.write("".join(c if c.isprintable() or c in "\n\t" else repr(c)[1:-1] for c in text))
+                sys.stdout.write(visible(text))
             sys.stdout.flush()
             if not follow or not going_on():
                 return

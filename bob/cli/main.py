@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from bob.cli.cluster import add_cluster_options, add_submit_options
 from bob.errors import BobError
 from bob.registry import load_reference
 from bob.version import __version__
+from bob.visible import VisibleFormatter, visible
 
 EXAMPLES = """\
 examples:
@@ -27,17 +29,19 @@ exit codes: 0 all well, 1 some jobs did not give a number, 2 a mistake in what w
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     options = build_parser().parse_args(arguments)
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(VisibleFormatter())
     try:
         return load_reference(f"bob.cli.{options.handler}")(options)
     except BobError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             # Somebody piped us into `head`: that is no error of ours, and Python must not complain at exit either.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        print(f"error: {error}", file=sys.stderr)
+        print(visible(f"error: {error}"), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted.", file=sys.stderr)

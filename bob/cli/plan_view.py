@@ -27,7 +27,7 @@ def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settin
         console.print(_table(plan.jobs, done))
     console.print(
         f"{len(plan.jobs)} jobs: {len(plan.jobs) - len(to_run) - len(skipped)} done, {len(to_run)} to run, "
-        f"{len(skipped)} skipped. Estimated time: {_duration(to_run)}. Results: {settings.results_dir}",
+        f"{len(skipped)} skipped. Estimated time: {_duration(to_run)}. Results: {escape(str(settings.results_dir))}",
         highlight=False,
         soft_wrap=True,
     )

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 def show(options: argparse.Namespace) -> int:
     """Print every column of one job's row."""
-    from rich.console import Console
     from rich.markup import escape
 
     from bob.row import COLUMNS
+    from bob.terminal import Terminal
 
     store = ResultStore(settings_from(options).results_dir)
     row = store.record(_full_id(store, options.job))
@@ -31,21 +31,21 @@ def show(options: argparse.Namespace) -> int:
         print_json(row)
         return 0
     docs = {column.name: column.doc for column in COLUMNS}
-    console = Console()
+    console = Terminal()
     for name, value in row.items():
         if value is not None:
-            line = f"[bold]{name:24}[/] {escape(_text(value))}  [dim]{escape(docs.get(name, ''))}[/]"
+            line = f"[bold]{escape(f'{name:24}')}[/] {escape(_text(value))}  [dim]{escape(docs.get(name, ''))}[/]"
             console.print(line, highlight=False)
     return 0
 
 
 def report(options: argparse.Namespace) -> int:
     """Write the report and print its tables."""
-    from rich.console import Console
+    from bob.terminal import Terminal
 
     settings = settings_from(options)
     expanded = plan_of(options, settings)
-    console = Console(stderr=options.json)
+    console = Terminal(stderr=options.json)
     built = write_report(
         console,
         settings,
@@ -68,6 +68,8 @@ def write_report(
 
     With ``keep``, a report that is younger than the rows is left as it is and only its tables are printed.
     """
+    from rich.markup import escape
+
     from bob.report.build import build_report
 
     suite = expanded.suite if expanded else None
@@ -87,8 +89,10 @@ def write_report(
     )
     built.print(console)
     if kept:
-        console.print(f"The report is at {folder / 'index.html'}", highlight=False, soft_wrap=True)
-    console.print(f"The rows are in {settings.results_dir / 'results.parquet'}", highlight=False, soft_wrap=True)
+        console.print(f"The report is at {escape(str(folder / 'index.html'))}", highlight=False, soft_wrap=True)
+    console.print(
+        f"The rows are in {escape(str(settings.results_dir / 'results.parquet'))}", highlight=False, soft_wrap=True
+    )
     return built
 
 

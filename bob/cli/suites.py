@@ -159,9 +159,9 @@ def bring(
             report["missing"][text] = error.message
     if not quiet:
         for name, where in report["here"].items():
-            console.print(f"{name}: {where}", highlight=False, soft_wrap=True)
+            console.print(escape(f"{name}: {where}"), highlight=False, soft_wrap=True)
         for name, reason in report["missing"].items():
-            console.print(f"[yellow]missing[/] {name}: {reason}", highlight=False, soft_wrap=True)
+            console.print(f"[yellow]missing[/] {escape(name)}: {escape(reason)}", highlight=False, soft_wrap=True)
     return report
 
 
@@ -227,9 +227,9 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
+    from bob.terminal import Terminal
 
-    return Console(stderr=stderr)
+    return Terminal(stderr=stderr)
 
 
 def _as_json(job: Job, done: set[str]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from bob.lease import holding
 
 log = logging.getLogger(__name__)
 
-CHECK_VERSION = 1
+CHECK_VERSION = 2  # raised when other pictures count as bad
 MAX_THREADS = 16
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+MAX_RUN_BITS = 40
 MAX_COORDINATE = 100_000  # beyond it pycocotools would ask for memory by the gigabyte
 
 
@@ -97,6 +98,8 @@ def run_lengths(text: str) -> list[int]:
             raise ValueError(f"character {character!r}")
         value |= (bits & 0x1F) << shift
         shift += 5
+        if shift > MAX_RUN_BITS:
+            raise ValueError("a run that is longer than any picture")
         if bits & 0x20:
             continue
         if bits & 0x10:

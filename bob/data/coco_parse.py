@@ -9,11 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from bob.data.boxes import Box, fitted
 from bob.data.coco_masks import area_of, box_of, mask_of
-from bob.data.decode import BROKEN_PICTURE
+from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
 from bob.data.orientation import upright_size
 from bob.data.table import TableBuilder
@@ -25,6 +23,7 @@ log = logging.getLogger(__name__)
 LISTS = ("images", "annotations", "categories")
 ANEW = "Export or copy the file anew."
 NO_ID = object()
+MAX_NUMBER = 2**53  # JSON has integers of any length; floats hold no greater one exactly
 
 
 @dataclass(frozen=True)
@@ -86,7 +85,7 @@ def read_json(path: Path) -> dict[str, list[Any]]:
             f"(line {error.lineno}, column {error.colno}): {error.msg}.",
             hint=ANEW,
         ) from error
-    except (UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no UTF-8, a number of 5,000 digits, lists within lists
         raise DataError(f"{path} is no JSON text: {error}.", hint=ANEW) from error
     if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in LISTS):
         raise DataError(
@@ -191,7 +190,8 @@ class _Parser:
         """Return the height and width that the file states, or else the picture's own."""
         height, width = entry.get("height"), entry.get("width")
         if type(height) is int and type(width) is int and height > 0 and width > 0:
-            return height, width
+            # One that would not be decoded is left out here: nothing is computed for its stated size.
+            return (height, width) if height * width <= MAX_PIXELS else (0, 0)
         return stored_size(self.root, path, self.present)
 
     def _require_some_present(self) -> None:
@@ -265,7 +265,7 @@ def stored_size(root: Path, path: str, present: frozenset[str]) -> tuple[int, in
     if path not in present:
         return (0, 0)
     try:
-        with Image.open(root / path) as image:
+        with open_picture(root / path) as image:
             return upright_size(image)
     except BROKEN_PICTURE:
         return (0, 0)
@@ -273,13 +273,17 @@ def stored_size(root: Path, path: str, present: frozenset[str]) -> tuple[int, in
 
 def _area(stated: Any, box: Box, mask: bytes, size: tuple[int, int]) -> float:
     """Return the area as the file states it; else the mask's, or the box's."""
-    if type(stated) in (int, float) and 0 < stated < float("inf"):
+    if type(stated) in (int, float) and 0 < stated <= MAX_NUMBER:
         return float(stated)
     return area_of(mask, size) if mask else (box[2] - box[0]) * (box[3] - box[1])
 
 
 def _are_numbers(box: Any) -> bool:
-    return isinstance(box, Sequence) and len(box) == 4 and all(type(value) in (int, float) for value in box)
+    return isinstance(box, Sequence) and len(box) == 4 and all(map(_is_number, box))
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) <= MAX_NUMBER)
 
 
 def _hashable(value: Any, default: Any) -> Any:

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import stat
 import struct
 import zlib
+from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
 WHITE = (255, 255, 255)
+
+# What the files' suffixes promise, and photographs of several frames. Pillow goes by content and knows forty more, of
+# which PostScript starts another program, Ghostscript, with the file as its input.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 
 # What Pillow's decoders raise on damaged or foreign bytes. MemoryError is not among them: that is the machine's fault.
 BROKEN_PICTURE = (
@@ -26,6 +34,23 @@ BROKEN_PICTURE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+
+
+def open_picture(source: Path | IO[bytes]) -> Image.Image:
+    """Open a picture of one of the ``FORMATS``: its header is read, its pixels not yet.
+
+    Raises:
+        OSError: It is none, or the path is no regular file: a pipe would be waited for without end.
+    """
+    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
+        raise OSError(f"{source} is no regular file")
+    return Image.open(source, formats=_formats())
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def refuse_bomb(image: Image.Image) -> None:

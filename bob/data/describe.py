@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from bob.child import module_command
 from bob.errors import BobError, DataError
 from bob.files import digest, write_text
 
@@ -33,7 +34,7 @@ def description(kind: str, target: str, root: Path, fingerprint: str, *, cache_d
 
 
 def _ask(kind: str, target: str, root: Path, cache_dir: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "bob.data.describe", kind, target, str(root), str(cache_dir)]
+    command = module_command("bob.data.describe", kind, target, str(root), str(cache_dir))
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         return json.loads(child.stdout.splitlines()[-1])

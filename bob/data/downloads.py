@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import platform
 import shutil
-from collections.abc import Callable
+import tarfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from bob.errors import BobError, DataMissingError
 from bob.files import temporary_name
 from bob.lease import holding
+from bob.visible import without_secrets
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +41,25 @@ def missing(name: str, looked_for: tuple[str, ...], *, cache_dir: Path, data_dir
     )
 
 
+@contextlib.contextmanager
+def _guarded_archives() -> Iterator[None]:
+    """Have tar archives unpacked below their folder only: no ``..``, no absolute name, no link that leads out.
+
+    Newer torchvisions ask for that themselves; zip archives are always unpacked so.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise DataMissingError(
+            f"Python {platform.python_version()} unpacks archives without looking where their files go.",
+            hint="Use Python 3.10.12, 3.11.4 or later.",
+        )
+    before = tarfile.TarFile.__dict__.get("extraction_filter")
+    tarfile.TarFile.extraction_filter = staticmethod(tarfile.data_filter)
+    try:
+        yield
+    finally:
+        tarfile.TarFile.extraction_filter = before
+
+
 def bring(name: str, folder: str, download: Callable[[Path], None], *, cache_dir: Path, data_dir: Path | None) -> None:
     """Call ``download(place)`` on an empty place and move the ``folder`` it makes there to where data sets lie.
 
@@ -54,13 +77,15 @@ def bring(name: str, folder: str, download: Callable[[Path], None], *, cache_dir
         place = temporary_name(final)
         log.info("Downloading the data set %s to %s.", name, final)
         try:
-            download(place)
+            with _guarded_archives():
+                download(place)
             (place / folder).rename(final)
         except BobError:
             raise
         except Exception as error:  # what a client raises differs by client and version
+            reason = without_secrets(str(error)).strip()[:300]
             raise DataMissingError(
-                f"data set {name!r} could not be downloaded: {type(error).__name__}: {str(error).strip()[:300]}",
+                f"data set {name!r} could not be downloaded: {type(error).__name__}: {reason}",
                 hint="Fetch it where there is a network ('bob fetch SUITE'), then copy its folder to "
                 f"{final} on this machine.",
             ) from error

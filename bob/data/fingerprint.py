@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -35,15 +36,29 @@ def inside(root: Path, path: Path) -> Path:
     """Return ``path`` resolved, having made sure that it lies below ``root``.
 
     Raises:
-        DataError: A symbolic link or a ``..`` leads out of the data set.
+        DataError: A symbolic link or a ``..`` leads out of the data set, or links lead in a circle.
     """
-    resolved = path.resolve()
+    try:
+        resolved = path.resolve()
+        is_circle = path.is_symlink() and _leads_in_a_circle(path)
+    except RuntimeError:  # what Python before 3.13 raises for links in a circle
+        is_circle = True
+    if is_circle:
+        raise DataError(f"the link {path} leads to itself.", hint=f"Remove it: rm '{path}'")
     if not resolved.is_relative_to(root.resolve()):
         raise DataError(
             f"{path} leads out of the data set's folder {root}, to {resolved}: only files below it are read.",
             hint="Copy the files into the folder, or name the folder that really holds them.",
         )
     return resolved
+
+
+def _leads_in_a_circle(link: Path) -> bool:
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def list_files(root: Path, below: Path | None = None) -> list[FileEntry]:

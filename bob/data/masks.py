@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from bob.data.annotations import IGNORE
-from bob.data.decode import BROKEN_PICTURE, refuse_bomb
+from bob.data.decode import BROKEN_PICTURE, open_picture, refuse_bomb
 from bob.data.orientation import may_fit, oriented
 from bob.data.readers.base import DenseSamples, Samples
 from bob.errors import DataError
@@ -80,9 +80,9 @@ class MaskPairs:
     def __call__(self, index: int) -> Image.Image:
         """Return picture ``index``, lying as its mask does."""
         self._require_both(index)
-        with Image.open(self.root / self.masks[index]) as mask:
+        with open_picture(self.root / self.masks[index]) as mask:
             size = (mask.height, mask.width)
-        return oriented(Image.open(self.root / self.pictures[index]), size, said_by=self.masks[index])
+        return oriented(open_picture(self.root / self.pictures[index]), size, said_by=self.masks[index])
 
     def semantic(self, index: int) -> np.ndarray:
         """Return the class of each pixel of picture ``index``, uint8 (H, W).
@@ -113,7 +113,7 @@ class MaskPairs:
             raise FileNotFoundError("there is no picture for this mask")
 
     def _classes_of(self, index: int) -> np.ndarray:
-        with Image.open(self.root / self.masks[index]) as image:
+        with open_picture(self.root / self.masks[index]) as image:
             stored = read_indices(image)
         classes = self.table[stored]
         if (classes == INVALID).any():
@@ -128,9 +128,9 @@ class MaskPairs:
         """
         try:
             self._require_both(index)
-            with Image.open(self.root / self.masks[index]) as mask:
+            with open_picture(self.root / self.masks[index]) as mask:
                 size = (mask.height, mask.width)
-            with Image.open(self.root / self.pictures[index]) as picture:
+            with open_picture(self.root / self.pictures[index]) as picture:
                 if may_fit(picture, size):
                     return size
                 picture_size = f"{picture.width} x {picture.height}"

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob.data.decode import open_picture
 from bob.data.faults import NO_MASK
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
@@ -46,7 +47,7 @@ class PictureOpener:
         height, width = (int(side) for side in self.sizes[index])
         if height < 0:
             raise FileNotFoundError("there are no annotations for it")
-        image = Image.open(self.root / self.paths[index])
+        image = open_picture(self.root / self.paths[index])
         return oriented(image, (height, width), said_by=self.said_by)
 
 

@@ -6,7 +6,7 @@ import datetime
 import functools
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -222,6 +222,8 @@ def _tables(boards: Sequence[Board], means: Sequence[OverallEntry], coverage: Co
 def _write(report: Report, out_dir: Path, store: ResultStore) -> None:
     from bob.store.records import explained
 
+    if out_dir.absolute().is_relative_to(store.layout.root.absolute()):
+        store.layout.own(out_dir / "index.html")
     with explained(out_dir):
         sections = [_section(report, index, out_dir, store) for index in range(len(report.boards))]
         page = render_page(
@@ -272,14 +274,23 @@ def _section(report: Report, index: int, out_dir: Path, store: ResultStore) -> S
 def _plots(board: Board, store: ResultStore) -> dict[str, Plot]:
     """Return the board's plots by the word that ends their files' names."""
     drawn = {
-        "scores": (f"{board.metric} of each backbone with its interval", interval_plot(board)),
-        "latency": (f"{board.metric} against latency", latency_plot(board)),
+        "scores": (f"{board.metric} of each backbone with its interval", _drawn(board, interval_plot)),
+        "latency": (f"{board.metric} against latency", _drawn(board, latency_plot)),
     }
     if board.metric == CALIBRATED:
         confidences = functools.partial(store.outcomes, columns=COLUMNS)
         alt = "accuracy by confidence before and after temperature scaling"
-        drawn["reliability"] = (alt, reliability_plot(board, confidences))
+        drawn["reliability"] = (alt, _drawn(board, functools.partial(reliability_plot, outcomes=confidences)))
     return {kind: Plot(f"{alt}, {board.name}", png) for kind, (alt, png) in drawn.items() if png is not None}
+
+
+def _drawn(board: Board, draw: Callable[[Board], bytes | None]) -> bytes | None:
+    """Return a plot; None where a row holds a number that no axis reaches (of a changed record: the tables show it)."""
+    try:
+        return draw(board)
+    except (ValueError, ArithmeticError) as error:
+        log.warning("A plot of %s is left out, for it cannot be drawn: %s.", board.name, error)
+        return None
 
 
 def _figure(board: Board, backbone: str, png: bytes) -> Figure:

@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 
 from bob.report.model import Board, Entry
 from bob.report.recommend import LATENCY
+from bob.visible import visible
 
 # Blue, vermilion and grey of Okabe and Ito's palette, each with a marker of its own.
 FRONT, CANDIDATE, CONTROL = ("#D55E00", "D"), ("#0072B2", "o"), ("#6b6b6b", "s")
 _ROW_IN = 0.27
 DPI = 130
 LABEL_PT = 8
+LABEL_LENGTH = 100
+TITLE_LENGTH = 200
 
 
 def interval_plot(board: Board) -> bytes:
@@ -35,7 +38,7 @@ def interval_plot(board: Board) -> bytes:
         axes.plot(entry.score, row, marker, color=color, markerfacecolor=filled, markersize=5.5)
     axes.set_yticks(range(len(entries)), [label(entry) for entry in entries], fontsize=LABEL_PT, parse_math=False)
     axes.set_ylim(len(entries) - 0.4, -0.6)
-    axes.set_xlabel(f"{board.metric}, with 95 % interval over test samples", parse_math=False)
+    axes.set_xlabel(f"{drawable(board.metric, LABEL_LENGTH)}, with 95 % interval over test samples", parse_math=False)
     has_test = any(entry.tied is not None for entry in entries)
     _title(axes, board, "open marker: significantly below the best" if has_test else "no paired test")
     return to_png(figure)
@@ -53,9 +56,9 @@ def latency_plot(board: Board) -> bytes | None:
         color, marker = FRONT if entry.pareto else CONTROL if entry.is_control else CANDIDATE
         axes.plot(entry.costs[LATENCY], entry.score, marker, color=color, markersize=6)
     _log_axis(axes, [entry.costs[LATENCY] for entry in entries])
-    measured = textwrap.fill(f"({board.measured_at})", 80)
+    measured = textwrap.fill(f"({drawable(board.measured_at, TITLE_LENGTH)})", 80)
     axes.set_xlabel(f"latency at batch 1, median, ms\n{measured}", loc="left", fontsize=9, parse_math=False)
-    axes.set_ylabel(board.metric, parse_math=False)
+    axes.set_ylabel(drawable(board.metric, LABEL_LENGTH), parse_math=False)
     axes.margins(y=0.08)
     _margin_labels(axes, entries)
     _title(axes, board, "diamonds: no candidate is as good and faster")
@@ -133,7 +136,7 @@ def plain(axes: Axes) -> None:
 def title(board: Board, second: str) -> str:
     """Return the board's name and a second line, which begins with a warning if the data are smoke."""
     smoke = "smoke data: not for choosing a backbone; " if board.smoke else ""
-    return f"{board.name}\n{smoke}{second}"
+    return f"{drawable(board.name, TITLE_LENGTH)}\n{smoke}{second}"
 
 
 def _title(axes: Axes, board: Board, second: str) -> None:
@@ -142,7 +145,13 @@ def _title(axes: Axes, board: Board, second: str) -> None:
 
 def label(entry: Entry) -> str:
     """Return the backbone's name, a control's marked as one."""
-    return entry.backbone + (" (control)" if entry.is_control else "")
+    return drawable(entry.backbone, LABEL_LENGTH) + (" (control)" if entry.is_control else "")
+
+
+def drawable(text: str, length: int) -> str:
+    """Return a name that can be drawn: without control characters, and no longer than anyone reads."""
+    text = visible(text)
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def to_png(figure: Figure) -> bytes:

@@ -13,8 +13,11 @@ from rich.table import Table as RichTable
 
 from bob.report.model import COSTS, Board
 from bob.report.tables import Table
+from bob.visible import visible
 
 WIDE_COLUMNS = 120
+_FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as Japanese keyboards type them
+_NUMBER = re.compile(r"[-+]?[0-9.]+(e[-+]?[0-9]+)?")
 _MARKDOWN_SPECIAL = re.compile(r"([\\`*_{}\[\]<>|#~&])")
 
 
@@ -66,7 +69,7 @@ def markdown_page(title: str, paragraphs: Iterable[str], tables: Iterable[Table]
 
 
 def _inert(text: str) -> str:
-    return _MARKDOWN_SPECIAL.sub(r"\\\1", " ".join(text.split()))
+    return _MARKDOWN_SPECIAL.sub(r"\\\1", visible(" ".join(text.split())))
 
 
 def ranking_csv(boards: Sequence[Board]) -> str:
@@ -88,7 +91,8 @@ def ranking_csv(boards: Sequence[Board]) -> str:
     columns += ["pareto", "image_size", *COSTS, "flags", "smoke", "paired_test", "z_reason"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([*columns, *further, *(f"circumstance: {name}" for name in names)])
+    heads = [*columns, *further, *(f"circumstance: {name}" for name in names)]
+    writer.writerow([_no_formula(head) for head in heads])
     for board in boards:
         said = [board.circumstances.get(name, "") for name in names]
         for entry in board.entries:
@@ -98,5 +102,18 @@ def ranking_csv(boards: Sequence[Board]) -> str:
             costs = [entry.costs.get(name) for name in COSTS]
             right = ["; ".join(entry.flags), board.smoke, board.test, board.z_reason]
             others = [entry.metrics.get(name) for name in further]
-            writer.writerow([*left, *scores, *ties, *costs, *right, *others, *said])
+            cells = [*left, *scores, *ties, *costs, *right, *others, *said]
+            writer.writerow([_no_formula(cell) for cell in cells])
     return out.getvalue()
+
+
+def _no_formula(cell: object) -> object:
+    """Return a text so that no spreadsheet computes it: ``=HYPERLINK(...)`` as a name is a link with somebody's data.
+
+    An apostrophe in front is how spreadsheets themselves mark a text. Numbers are no texts here and stay as they are.
+    """
+    if not isinstance(cell, str):
+        return cell
+    text = visible(cell)
+    is_formula = text.lstrip().startswith(_FORMULA) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text

@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from bob.runners.schedule import Work
+from bob.terminal import Terminal
 
 KINDS = ("auto", "live", "lines", "none")
 STYLES = {"ok": "green", "failed": "red", "oom": "red", "timeout": "yellow", "skipped": "dim"}
@@ -44,7 +45,7 @@ class Display(Protocol):
 
 def make_display(kind: str, console: Console | None = None) -> Display:
     """Return the display of a kind: ``auto`` is ``live`` on a terminal and ``lines`` elsewhere."""
-    console = console or Console(stderr=True)
+    console = console or Terminal(stderr=True)
     if kind not in KINDS:
         raise ValueError(f"display {kind!r} is not known: expected one of {', '.join(KINDS)}")
     if kind == "none":

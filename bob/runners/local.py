@@ -137,6 +137,7 @@ class LocalRunner:
         self._preload = (worker.__name__, *preload)
         self._display = make_display(display) if isinstance(display, str) else display
         self._store = ResultStore(results_dir.absolute())
+        self._store.layout.refuse_links()
         self._known = known
         self._interrupts = interrupts or Interrupts()
         todo = self._todo(self._store.statuses())

@@ -26,9 +26,14 @@ def die_with_parent() -> None:
 
 
 def load(order: str) -> None:
-    """Import the modules a JSON order names (``{"modules": [...], "path": [...], "token": "..."}``)."""
+    """Import the modules a JSON order names.
+
+    Args:
+        order: ``{"modules": [...], "path": [...], "folder": "...", "token": "..."}``; the folder is the runner's own.
+    """
     content = json.loads(order)
     sys.path[:] = content["path"]
+    os.chdir(content["folder"])
     for name in content["modules"]:
         try:
             importlib.import_module(name)

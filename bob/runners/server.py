@@ -19,16 +19,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
+from pathlib import Path
 from typing import Any
 
 import psutil
 
+from bob.child import import_path
 from bob.errors import BobError
 from bob.runners import preloading
 from bob.runners.interrupts import SIGNALS
 
 log = logging.getLogger(__name__)
 
+HAS_SAFE_PATH = sys.version_info >= (3, 11)
 SECRET = re.compile(r"^BOB_.*(TOKEN|SECRET|PASSWORD|KEY)", re.IGNORECASE)
 DEATH_S = 5.0
 # What multiprocessing says of a process whose server can no longer tell.
@@ -135,10 +138,12 @@ class ForkServer:
     def _start(self, target: Callable[..., None], args: tuple[Any, ...]) -> ForkServerProcess:
         process = self._context.Process(target=target, args=args)
         self._context.set_forkserver_preload([preloading.__name__])
-        order = json.dumps({"modules": self._preload, "path": sys.path, "token": self._token})
+        content = {"modules": self._preload, "path": import_path(), "folder": str(Path.cwd()), "token": self._token}
+        order = json.dumps(content)
         with _without_main():
             with _environment({**self._variables, preloading.VARIABLE: order}), _ignoring_interrupts():
-                forkserver.ensure_running()
+                with _away_from_the_current_folder():
+                    forkserver.ensure_running()
             process.start()
         return process
 
@@ -222,6 +227,26 @@ def _environment(variables: Mapping[str, str]) -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def _away_from_the_current_folder() -> Iterator[None]:
+    """Start Python so that it imports nothing from the current folder, which may hold somebody's ``socket.py``.
+
+    ``multiprocessing`` starts its server and its resource tracker with ``python -c``, which looks there first. Python
+    3.10 has no variable against that: there they start in the standard library's folder, which they look in anyway,
+    and ``preloading`` goes back.
+    """
+    if HAS_SAFE_PATH:
+        with _environment({"PYTHONSAFEPATH": "1"}):
+            yield
+        return
+    before = Path.cwd()
+    os.chdir(Path(os.__file__).parent)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 @contextlib.contextmanager

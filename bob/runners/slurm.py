@@ -81,7 +81,7 @@ def parameters(submission: Submission, number: int, profile: ClusterProfile) -> 
         "cpus_per_task": shape.cpus,
         "gpus_per_node": shape.gpus or None,
         "mem": None if shape.mem_gb is None else f"{round(shape.mem_gb * 1000)}M",
-        "setup": list(profile.setup) or None,
+        "setup": ["export PYTHONSAFEPATH=1  # the current folder is no place to import from", *profile.setup],
         # The step's end is looked at by whoever outlives it: the batch script.
         "teardown": [
             "status=$?",

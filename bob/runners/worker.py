@@ -20,6 +20,7 @@ from bob.context import Context, JobStopped
 from bob.job import Job, Need
 from bob.registry import load_reference
 from bob.store import ResultStore
+from bob.visible import VisibleFormatter
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,9 @@ def _redirect_output(log_path: Path | None) -> None:
         os.dup2(log_file, 1)
         os.dup2(log_file, 2)
         os.close(log_file)
-    logging.basicConfig(stream=sys.stderr, format=LOG_FORMAT, level=logging.INFO, force=True)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(VisibleFormatter(LOG_FORMAT))
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
     logging.captureWarnings(True)
     faulthandler.enable(file=2)
 

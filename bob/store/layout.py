@@ -14,6 +14,10 @@ from bob.row import STATUSES
 _RECORD = re.compile(r"(?P<job>[A-Za-z0-9_-]{2,64})\.(?P<attempt>\d{3,})\.(?P<status>[a-z]+)\.json")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{2,64}")
 TEMPORARY_PREFIX = ".tmp-"
+WORK = "work"
+# What the store writes; work and logs are the jobs' own.
+STORED = ("records", "claims", "outcomes", "sheets", "damaged", "leases", "report")
+FOLDERS = (*STORED, "logs", WORK, "starts", "cancelled", "runners", "submissions")
 
 
 @dataclass(frozen=True, order=True)
@@ -110,6 +114,31 @@ class Layout:
     def sheet(self, job_id: str) -> Path:
         """Return the path of a job's contact sheet."""
         return self.sheets / f"{checked_job_id(job_id)}.png"
+
+    def own(self, path: Path) -> Path:
+        """Return a path that is about to be written, moved or cleared, having made sure that its folder is the store's.
+
+        Raises:
+            StoreError: A link in the results folder leads out of it.
+        """
+        if not path.parent.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(
+                f"{path.parent} leads out of the results folder {self.root}, to {path.parent.resolve()}: nothing is "
+                "written there.",
+                hint="Remove the link that leads there, or name the folder you mean with --results DIR.",
+            )
+        return path
+
+    def refuse_links(self) -> None:
+        """Make sure that none of the store's folders, nor a job's work, is a link out of it.
+
+        Raises:
+            StoreError: One is.
+        """
+        for folder in FOLDERS:
+            self.own(self.root / folder / "any")
+        for name in _entries(self.root / WORK):
+            self.own(self.root / WORK / name / "any")
 
     def names(self) -> Iterator[RecordName]:
         """Yield the name of every record, in no order; temporary files are none."""

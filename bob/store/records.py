@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.errors import StoreError
-from bob.files import temporary_name, write_bytes, write_text
+from bob.files import read_regular, temporary_name, write_bytes, write_text
 from bob.row import ROW_SCHEMA_VERSION
 from bob.store.layout import Layout, RecordName
 
@@ -52,7 +52,7 @@ def claim_attempt(layout: Layout, job_id: str) -> int:
     known = layout.names_of(job_id)
     attempt = known[-1].attempt + 1 if known else 1
     while True:
-        path = layout.claim(job_id, attempt)
+        path = layout.own(layout.claim(job_id, attempt))
         try:
             os.close(_open_new(path))
             return attempt
@@ -72,7 +72,7 @@ def _open_new(path: Path) -> int:
 def write_record(layout: Layout, name: RecordName, row: Mapping[str, Any]) -> None:
     """Write a record durably; the number is claimed, so no other writer has this name."""
     text = json.dumps(row, separators=(",", ":"), allow_nan=False, ensure_ascii=False)
-    write_bytes(layout.record(name), text.encode(errors="backslashreplace"))
+    write_bytes(layout.own(layout.record(name)), text.encode(errors="backslashreplace"))
 
 
 def read_record(layout: Layout, name: RecordName) -> dict[str, Any] | None:
@@ -84,7 +84,7 @@ def read_record(layout: Layout, name: RecordName) -> dict[str, Any] | None:
     """
     path = layout.record(name)
     try:
-        row = json.loads(path.read_bytes())
+        row = json.loads(read_regular(path))
     except FileNotFoundError:
         return None
     except (ValueError, RecursionError) as error:
@@ -139,10 +139,11 @@ def set_aside(layout: Layout, path: Path, reason: str) -> None:
     if target.exists():
         target = target.with_name(f"{temporary_name(target).name.removeprefix('.tmp-')}")
     try:
+        layout.own(path), layout.own(target)
         layout.damaged.mkdir(exist_ok=True)
         path.rename(target)
         write_text(target.with_name(target.name + REASON_SUFFIX), reason + "\n")
     except FileNotFoundError:
         log.debug("%s was set aside by another process.", path)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         log.warning("%s could not be set aside: %s.", path, error)

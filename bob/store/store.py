@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bob.errors import StoreError
 from bob.files import write_bytes
 from bob.lease import Lease, holding
-from bob.store.layout import TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
+from bob.store.layout import STORED, TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
 from bob.store.records import REASON_SUFFIX, DamagedError, claim_attempt, explained, read_all, set_aside, write_record
 from bob.store.values import clean_row
 
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 FOLD_EVERY_S = 10.0
 FOLD_WAIT_S = 20.0
 LEFTOVER_AGE_S = 24 * 3600.0
+MAX_REASON = 2000
 
 
 class ResultStore:
@@ -65,7 +66,7 @@ class ResultStore:
             if outcomes is not None:
                 from bob.store.outcomes import write_outcomes
 
-                write_outcomes(self.layout.outcomes(job_id, attempt), outcomes, replicates)
+                write_outcomes(self.layout.own(self.layout.outcomes(job_id, attempt)), outcomes, replicates)
             name = RecordName(job_id, attempt, values["status"])
             write_record(self.layout, name, {**values, "attempt": attempt})
 
@@ -75,7 +76,7 @@ class ResultStore:
         Raises:
             StoreError: The folder cannot be written.
         """
-        path = self.layout.sheet(job_id)
+        path = self.layout.own(self.layout.sheet(job_id))
         with explained(self.layout.root):
             write_bytes(path, png)
         return path.relative_to(self.layout.root).as_posix()
@@ -132,7 +133,7 @@ class ResultStore:
             return {}
         paths = [p for p in sorted(self.layout.damaged.iterdir()) if p.suffix != REASON_SUFFIX and p.name[0] != "."]
         reasons = {p: p.with_name(p.name + REASON_SUFFIX) for p in paths}
-        return {p.name: why.read_text().strip() if why.exists() else "unknown" for p, why in reasons.items()}
+        return {path.name: _reason(why) for path, why in reasons.items()}
 
     def fold(self, *, force: bool = False) -> Path:
         """Bring results.parquet up to date and return its path.
@@ -187,14 +188,14 @@ class ResultStore:
                 return
         except FileNotFoundError:
             log.debug("%s is folded for the first time.", self.layout.table)
-        lease = Lease.try_take(self.layout.fold_lease)
+        lease = Lease.try_take(self.layout.own(self.layout.fold_lease))
         if lease is not None:
             with lease:
                 self._fold(lease)
 
     def _fold_now(self) -> Folded:
         try:
-            with holding(self.layout.fold_lease, timeout_s=FOLD_WAIT_S) as lease:
+            with holding(self.layout.own(self.layout.fold_lease), timeout_s=FOLD_WAIT_S) as lease:
                 self._remove_leftovers()
                 return self._fold(lease)
         except TimeoutError:
@@ -241,13 +242,22 @@ class ResultStore:
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files that a killed writer left, once they are too old to be anyone's."""
-        for folder, _, files in os.walk(self.layout.root):
-            if Path(folder).name in ("work", "logs"):
-                continue
+        for folder, folders, files in os.walk(self.layout.root):
+            at_root = Path(folder) == self.layout.root
+            if at_root:  # what else lies there, in a home folder say, is not ours
+                folders[:] = [name for name in folders if name in STORED]
             for file in files:
                 path = Path(folder) / file
-                if file.startswith(TEMPORARY_PREFIX) and time.time() - _mtime(path) > LEFTOVER_AGE_S:
+                is_ours = not at_root or file.endswith(self.layout.table.name)
+                if is_ours and file.startswith(TEMPORARY_PREFIX) and time.time() - _mtime(path) > LEFTOVER_AGE_S:
                     path.unlink(missing_ok=True)
+
+
+def _reason(path: Path) -> str:
+    """Return why a file was set aside. A link is not followed: it may lead to what no report should show."""
+    if path.is_symlink() or not path.is_file():
+        return "unknown"
+    return path.read_bytes()[:MAX_REASON].decode(errors="replace").strip()
 
 
 def _mtime(path: Path) -> float:

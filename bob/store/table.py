@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bob.files import digest, replacing
+from bob.files import digest, read_regular, replacing
 from bob.row import ROW_SCHEMA_VERSION
 from bob.store.columns import DTYPE_OF, rows_to_table
-from bob.store.layout import parse_record
+from bob.store.layout import RecordName, parse_record
 from bob.store.records import DamagedError, refuse_newer
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ _PANDAS = {
     "int64": ("int64", "Int64"),
     "bool": ("bool", "boolean"),
 }
+_RECORD = ("job_id", "attempt", "status")
 _ORDER = ("task", "dataset", "protocol", "backbone", "seed", "job_id")
 
 
@@ -91,7 +92,7 @@ def read_arrow(path: Path, columns: Collection[str] | None = None) -> pa.Table:
         DamagedError: It is not a readable Parquet file.
     """
     try:
-        file = pq.ParquetFile(pa.BufferReader(path.read_bytes()))
+        file = pq.ParquetFile(pa.BufferReader(read_regular(path)))
         present = file.schema_arrow.names
         chosen = None if columns is None else [name for name in present if name in columns]
         # A pool thread that lets go of the Python bytes after the interpreter's end would abort the process.
@@ -115,7 +116,16 @@ def read_folded(path: Path) -> Folded:
     odd = [entry.name for entry in table.schema if entry.type not in DTYPE_OF]
     if odd or not {*_ORDER, "attempt", "status"} <= set(table.column_names):
         raise DamagedError(f"its columns are not those of a result table ({', '.join(odd) or 'some are missing'})")
+    if (
+        not {_record_of(*values) for values in zip(*(table[name].to_pylist() for name in _RECORD), strict=True)}
+        <= covered
+    ):
+        raise DamagedError("it has rows of jobs that it does not say it covers")
     return Folded(table=table.replace_schema_metadata(None), covered=covered)
+
+
+def _record_of(job_id: Any, attempt: Any, status: Any) -> str:
+    return RecordName(job_id, attempt, status).file if isinstance(attempt, int) else ""
 
 
 def _covered_names(table: pa.Table, path: Path) -> set[str]:

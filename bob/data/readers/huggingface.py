@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bob.data.decode import open_picture
 from bob.data.describe import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
@@ -29,6 +31,7 @@ log = logging.getLogger(__name__)
 HUB_NAME = re.compile(r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<config>[\w.-]+))?(?:@(?P<revision>[\w./-]+))?")
 IMAGE_NAMES = ("image", "img", "picture")
 LABEL_NAMES = ("label", "labels", "fine_label", "class")
+NO_SCRIPTS = 4  # the first version of datasets that cannot run a data set's own Python file
 DATA_SUFFIXES = (".arrow", ".parquet", ".json")
 
 
@@ -46,9 +49,9 @@ class HubOpener:
         if stored is None:
             raise ValueError("no picture is stored")
         if stored["bytes"] is not None:
-            return Image.open(BytesIO(stored["bytes"]))
+            return open_picture(BytesIO(stored["bytes"]))
         try:
-            return Image.open(inside(self.root, self.root / stored["path"]))
+            return open_picture(inside(self.root, self.root / stored["path"]))
         except DataError as error:
             raise ValueError(error.message) from error
 
@@ -123,6 +126,11 @@ def _library() -> Any:
             "reading Hugging Face data needs the package 'datasets', which is not installed.",
             hint="pip install 'battle-of-the-backbones[hf]'",
         ) from error
+    if int(datasets.__version__.partition(".")[0]) < NO_SCRIPTS:
+        raise DataMissingError(
+            f"the package 'datasets' is {datasets.__version__}, which runs Python files that a data set brings.",
+            hint=f"pip install 'datasets>={NO_SCRIPTS}'",
+        )
     return datasets
 
 
@@ -158,6 +166,7 @@ def _fingerprint(root: Path, cache_dir: Path) -> str:
 def _tables(root: Path, cache_dir: Path) -> dict[str, Any]:
     """Return the tables by stored split; what other splits there are is not read."""
     library = _library()
+    _require_own_files(root)
     try:
         if (root / "dataset_dict.json").is_file() or (root / "state.json").is_file():
             data = library.load_from_disk(str(root))
@@ -177,6 +186,29 @@ def _tables(root: Path, cache_dir: Path) -> dict[str, Any]:
     if not named:
         raise DataError(f"{root} has the splits {', '.join(others)}; train, val or test is expected.", hint=None)
     return named
+
+
+def _require_own_files(root: Path) -> None:
+    """Make sure that save_to_disk's descriptions name Arrow files below the folder alone: the fingerprint covers these.
+
+    Raises:
+        DataError: One names something else, or is none.
+    """
+    for described in (root / "dataset_dict.json", *root.rglob("state.json")):
+        if not described.is_file():
+            continue
+        try:
+            content = json.loads(inside(root, described).read_bytes())
+            splits = [described.parent / name for name in content.get("splits", ())]
+            entries = [*(content.get("_data_files") or ()), *(content.get("_indices_files") or ())]
+            files = [described.parent / entry["filename"] for entry in entries]
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DataError(f"{described} is not as save_to_disk writes it: {error}.", hint="Save it again.") from error
+        for place in (*splits, *files):
+            inside(root, place)
+        for file in files:
+            if file.suffix != ".arrow" or not file.is_file():
+                raise DataError(f"{described} names {file.name!r}, which is no .arrow file.", hint="Save it again.")
 
 
 def _from_files(library: Any, root: Path, cache_dir: Path) -> Any:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob.data.decode import open_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.imagenet import are_wnids
 from bob.data.layouts import SPLIT_NAMES
@@ -63,7 +64,7 @@ class FileOpener:
 
     def __call__(self, index: int) -> Image.Image:
         """Return picture ``index``, its header read and its pixels not yet."""
-        return Image.open(self.root / self.paths[index])
+        return open_picture(self.root / self.paths[index])
 
 
 class ImageFolderReader:

@@ -8,10 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bob.data.annotations import IGNORE
-from bob.data.decode import BROKEN_PICTURE
+from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
@@ -172,7 +171,7 @@ def _label_range(root: Path, stored: Mapping[str, Pairing], fingerprint: str, ca
 
 def _labels_in(path: Path) -> tuple[int, int] | None:
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             values = read_indices(image)
     except BROKEN_PICTURE:
         return None

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from bob.data.boxes import fitted
-from bob.data.decode import BROKEN_PICTURE, refuse_bomb
+from bob.data.decode import BROKEN_PICTURE, open_picture, refuse_bomb
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.readers.base import Samples, require_same
 from bob.data.retrieval_truth import RetrievalTruth, parse_truth, wrong
@@ -47,7 +47,7 @@ class CroppingOpener:
 
     def __call__(self, index: int) -> Image.Image:
         """Return picture ``index``. The box counts the pixels as stored, as the authors' code does."""
-        image, box = Image.open(self.root / self.paths[index]), self.boxes[index]
+        image, box = open_picture(self.root / self.paths[index]), self.boxes[index]
         if box is None:
             return image
         with image:
@@ -213,7 +213,7 @@ def _pixel_boxes(root: Path, source: _Source, *, strict: bool) -> tuple[PixelBox
 def _size(path: Path) -> tuple[int, int] | None:
     """Return a picture's height and width as stored; None if it cannot be read: the check of pictures will say so."""
     try:
-        with Image.open(path) as image:
+        with open_picture(path) as image:
             return image.height, image.width
     except BROKEN_PICTURE:
         return None

@@ -1,0 +1,39 @@
+"""Text from elsewhere (names, errors, rows) as a terminal may show it: control characters become visible escapes.
+
+A terminal obeys what it is sent: a folder's name can clear the screen, rewrite the line above, or set the clipboard.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+# C0 but tab and line feed, DEL and C1; what turns the direction of writing; line and paragraph separators; and what
+# stands for bytes that are no UTF-8, which cannot be written at all.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+_TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
+_USER = re.compile(r"(\w+://)[^/\s@'\"]+@")
+_QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")>]+")
+
+
+def visible(text: str) -> str:
+    """Return the text with every character that a terminal would obey written as an escape, ``\\x1b``."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def without_secrets(text: str) -> str:
+    """Return an error's text without what opens doors: hub tokens, passwords in addresses, and signed queries.
+
+    Error texts become rows and reports, which are shared.
+    """
+    text = _TOKEN.sub("hf_...", text)
+    return _QUERY.sub(r"\1?...", _USER.sub(r"\1...@", text))
+
+
+class VisibleFormatter(logging.Formatter):
+    """Formats log records so that nothing in them is obeyed by the terminal that shows them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the record's line."""
+        return visible(super().format(record))
