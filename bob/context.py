@@ -33,6 +33,10 @@ class Context:
         progress: Called with (phase, done, total), often; raises ``JobStopped`` when the job is to end early.
         attempt: A unique token of this attempt.
         log_path: Where this attempt's log goes.
+        rank: Number of this process among those of its job, from 0. Rank 0 decides, reports and writes.
+        processes: How many processes the job has; ``threads`` are those of each.
+        micro_batch: The most pictures per forward pass in training, after several processes ran out of memory with
+            more; None for no limit.
     """
 
     results_dir: Path
@@ -43,6 +47,9 @@ class Context:
     progress: Progress = field(default=no_progress)
     attempt: str = "0"
     log_path: Path | None = None
+    rank: int = 0
+    processes: int = 1
+    micro_batch: int | None = None
 
     @property
     def work_dir(self) -> Path:
