@@ -88,6 +88,9 @@ def _add_suite_commands(commands: _Commands) -> None:
     for parser in (plan, fetch):
         _add_json(parser)
     run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per CPU core)")
+    run.add_argument(
+        "--processes", type=int, default=1, help="processes of each job that trains: one per GPU, or sharing the cores"
+    )
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
     run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
     run.add_argument(

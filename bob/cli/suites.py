@@ -137,6 +137,7 @@ def _execute(jobs: Sequence[Job], options: argparse.Namespace, settings: Setting
         device=device,
         loader_workers=options.loader_workers,
         display=options.display,
+        processes=options.processes,
     )
     return runner.run()
 

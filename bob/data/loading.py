@@ -165,9 +165,7 @@ class PictureBatches:
         """Training batches per epoch: the incomplete last one is left out, unless it is the only one."""
         return max(1, len(self.pictures) // self.batch_size)
 
-    def batches(
-        self, epoch: int, start_step: int = 0, *, part: Part = WHOLE
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, epoch: int, start_step: int = 0, *, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images float32 (n, 3, S, S), labels int64 (n,)) of one training epoch, from ``start_step`` on.
 
         Each epoch has its own order and augmentation. Starting at a later step gives exactly the batches that a

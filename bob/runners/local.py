@@ -18,6 +18,7 @@ from bob.runners import worker
 from bob.runners.devices import cpu_count, crowded, plan_slots
 from bob.runners.display import Display, make_display
 from bob.runners.interrupts import Interrupts
+from bob.runners.launch import processes_per_node
 from bob.runners.schedule import Schedule
 from bob.runners.server import ForkServer, server_environment
 from bob.runners.session import Session, Setting
@@ -99,6 +100,8 @@ class LocalRunner:
         make_artifact: ``module:function`` called with (need, job, context).
         failure_row: ``module:function`` that builds the row of a job without a number.
         preload: Modules the server imports.
+        processes: In how many processes a job that trains runs. They share the cores of its slot, or have a GPU each.
+        nodes: Nodes of a SLURM allocation over which those processes are spread.
     """
 
     def __init__(
@@ -117,6 +120,8 @@ class LocalRunner:
         make_artifact: str = References.make_artifact,
         failure_row: str = References.failure_row,
         preload: Sequence[str] = PRELOAD,
+        processes: int = 1,
+        nodes: int = 1,
     ) -> None:
         if timeout_min is not None and timeout_min <= 0:
             raise ConfigError(f"timeout of {timeout_min} min: expected more than 0.")
@@ -125,7 +130,10 @@ class LocalRunner:
         self._display = make_display(display) if isinstance(display, str) else display
         self._store = ResultStore(results_dir.absolute())
         todo = self._todo(self._store.statuses())
-        slots, cores = plan_slots(workers=workers, device=device, jobs=len(todo)), cpu_count()
+        slots, cores = (
+            plan_slots(workers=workers, device=device, jobs=len(todo), processes=processes_per_node(processes, nodes)),
+            cpu_count(),
+        )
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),
@@ -137,6 +145,8 @@ class LocalRunner:
             timeout_min=timeout_min,
             grace_s=grace_s,
             references=References(execute=execute, make_artifact=make_artifact, failure_row=failure_row),
+            processes=processes,
+            nodes=nodes,
         )
 
     def run(self) -> Summary:

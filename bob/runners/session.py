@@ -22,6 +22,7 @@ from bob.runners.attempt import Attempt, Outcome
 from bob.runners.devices import Slot
 from bob.runners.display import Display
 from bob.runners.interrupts import Interrupts
+from bob.runners.launch import processes_of, processes_per_node
 from bob.runners.schedule import Schedule, Work, eta_s
 from bob.runners.server import ForkServer
 from bob.runners.supervise import WorkerProcess
@@ -51,6 +52,8 @@ class Setting:
         timeout_min: Overrides the jobs' own.
         grace_s: How long a job may save after it was asked to stop.
         references: The functions that do the work.
+        processes: In how many processes a job that trains runs; its slot is divided among them.
+        nodes: Nodes over which they are spread.
     """
 
     results_dir: Path
@@ -63,6 +66,8 @@ class Setting:
     timeout_min: float | None
     grace_s: float
     references: References
+    processes: int = 1
+    nodes: int = 1
 
 
 class Session:
@@ -157,7 +162,12 @@ class Session:
         setting = self._setting
         context = self._context(work, replace(slot, threads=setting.cores) if work.exclusive else slot)
         assignment = Assignment(
-            job=work.job, need=work.need, context=context, gpu=slot.gpu, references=setting.references
+            job=work.job,
+            need=work.need,
+            context=context,
+            gpu=slot.gpu,
+            references=setting.references,
+            nodes=setting.nodes if context.processes > 1 else 1,
         )
         # What runs alone comes before all else, so that this starts another server once in a run at most.
         self._server.use(setting.alone if work.exclusive else setting.shared)
@@ -179,11 +189,13 @@ class Session:
 
     def _context(self, work: Work, slot: Slot) -> Context:
         token = uuid.uuid4().hex[:12]
+        processes = processes_of(work.job, work.need, self._setting.processes)
         return Context(
             results_dir=self._setting.results_dir,
             cache_dir=self._setting.cache_dir,
             device=slot.device,
-            threads=slot.threads,
+            threads=max(1, slot.threads // processes_per_node(processes, self._setting.nodes if processes > 1 else 1)),
+            processes=processes,
             loader_workers=self._setting.loader_workers,
             attempt=token,
             log_path=self._setting.results_dir / "logs" / f"{work.key}.{token}.log",

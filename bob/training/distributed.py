@@ -143,8 +143,7 @@ class Ranks:
             here = start + self.rank < count
             results = self.gathered(compute(next(mine)) if here else None)[: count - start]
             # A rank without a batch takes part in its round all the same: the others would wait for it.
-            for result in results:
-                yield result  # type: ignore[misc]
+            yield from results  # type: ignore[misc]
             self.raised(lambda results=results: _each(report, results))  # type: ignore[misc]
 
     def average_norms(self, model: nn.Module) -> None:
