@@ -44,11 +44,20 @@ def job(act: str, *, seed: int = 0) -> Job:
 def execute(job: Job, context: Context) -> dict[str, Any]:
     """Note who runs, act, and on rank 0 append the row."""
     note(context, f"run {context.rank} {os.getpid()} {context.processes} {os.environ['WORLD_SIZE']}")
+    meet(context)
     ACTS[job.param("act")](context)
     row = base_row(job, context) | {"status": "ok", "score": 0.5}
     if context.rank == 0:
         ResultStore(context.results_dir).append(row)
     return row
+
+
+def meet(context: Context) -> None:
+    """Wait until all ranks are here, as a real job's do."""
+    port = os.environ["MASTER_PORT"]
+    note(context, f"met {port}")
+    while events(context.cache_dir).count(["met", port]) < context.processes:
+        time.sleep(0.01)
 
 
 def wait(context: Context) -> None:

@@ -338,7 +338,7 @@ class _Launch:
 
     def _cause(self) -> Outcome:
         """Return the failure that brought the others about."""
-        cause = dict(min(self._heard.failures, key=_is_echo))  # the earliest of a kind comes first
+        cause = dict(sorted(self._heard.failures, key=_is_echo)[0])  # the earliest of a kind comes first
         rank = cause.pop("rank")
         cause.pop("code", None)
         where = f"rank {rank} of {self._count}: " if rank else ""
