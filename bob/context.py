@@ -35,6 +35,10 @@ class Context:
         log_path: Where this attempt's log goes.
         submission: The submission it belongs to; empty for none.
         code_changed: Whether the code differs from the submission's; None without one.
+        rank: Number of this process among those of its job, from 0. Rank 0 decides, reports and writes.
+        processes: How many processes the job has; ``threads`` are those of each.
+        micro_batch: The most pictures per forward pass in training, after several processes ran out of memory with
+            more; None for no limit.
     """
 
     results_dir: Path
@@ -47,6 +51,9 @@ class Context:
     log_path: Path | None = None
     submission: str = ""
     code_changed: bool | None = None
+    rank: int = 0
+    processes: int = 1
+    micro_batch: int | None = None
 
     @property
     def work_dir(self) -> Path:

@@ -305,7 +305,8 @@ PROVENANCE = _columns(
     ("host", "s", "Host name."),
     ("device", "s", "Device the job ran on: `cpu` or `cuda:0`."),
     ("hardware_class", "s", "Processor and cores, or the GPU's name: times are comparable within a class."),
-    ("threads", "i", "CPU threads the job had."),
+    ("threads", "i", "CPU threads the job had; of several processes each."),
+    ("processes", "i", "Processes that the job ran in, which share its training and its evaluation."),
     ("python_version", "s", "Version of Python."),
     ("torch_version", "s", "Version of torch."),
     ("timm_version", "s", "Version of timm."),
@@ -338,7 +339,7 @@ PROVENANCE = _columns(
         "Whether the temperature sits on an end of its range, 0.05 to 20, where val's NLL has no minimum.",
     ),
     ("k_clipped", "b", "Whether k-NN asked for more neighbours than there are training pictures."),
-    ("micro_batch", "i", "Pictures per forward pass in training, after memory back-off."),
+    ("micro_batch", "i", "Pictures per forward pass in training, after memory back-off; of several processes each."),
     ("effective_batch", "i", "Pictures per optimiser step."),
     ("bn_backoff", "b", "Whether the micro-batch of a model with batch norm was shrunk, which changes its training."),
     (

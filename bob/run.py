@@ -38,7 +38,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     Features the job needs are made here if nobody has made them before; a profile is joined if it is there.
 
     Returns:
-        The row appended, with status ``ok``.
+        The row, with status ``ok``; appended by rank 0 of a job's processes, and by nobody else.
 
     Raises:
         BobError: The job cannot give a number; ``failure_row`` says how its row then looks.
@@ -54,9 +54,11 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     row |= {"score": result.score, "score_low": result.score_low, "score_high": result.score_high}
     # What the job measured on its own training is closer to the truth than the profile's single step.
     row |= {**_profile(job, context), **result.metrics, **result.cost, **result.notes}
-    row |= {"wall_s": wall_s, "device_hours": wall_s / 3600}
+    row |= {"wall_s": wall_s, "device_hours": wall_s * context.processes / 3600}
     row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
     _check_score(row)
+    if context.rank:
+        return row
     store = ResultStore(context.results_dir)
     if result.contact_sheet is not None:
         row["contact_sheet"] = store.keep_sheet(job.id, result.contact_sheet)
@@ -92,6 +94,7 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
         **{"image_size": job.input.image_size, "interpolation": job.input.interpolation},
         **{"crop_pct": job.input.crop_pct, "requested_precision": job.precision, "device": context.device},
         **{"hardware_class": job.hardware or None, "threads": context.threads, "started_at": now()},
+        **{"processes": context.processes},
         **{"log_path": _log_path(context), **provenance()},
         **{"submission": context.submission or None, "code_changed": context.code_changed},
         **{"allocation": allocation_id() or None},

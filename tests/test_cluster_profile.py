@@ -61,4 +61,4 @@ def test_cluster_flags_without_the_executor_are_a_mistake(capsys: pytest.Capture
 
 def test_every_key_of_the_profile_that_a_flag_can_set_has_its_flag() -> None:
     options = vars(build_parser().parse_args(["run", "smoke"]))
-    assert set(ClusterProfile.model_fields) - options.keys() == {"processes", "warn_s", "options", "rules"}
+    assert set(ClusterProfile.model_fields) - options.keys() == {"warn_s", "options", "rules"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 from contextlib import ExitStack
 
@@ -129,7 +130,8 @@ def test_windows_and_the_whole_picture_agree_on_what_fits_one_window(tmp_path):
         with ExitStack() as stack:
             job = dense_job("semantic_segmentation", context, inference=inference, scale=(1.0, 1.0))
             work = segmentation.SegmentationWork(Setup.of(job, context), stack, frozen=True)
-            maps[inference] = dict(work.maps(work.model(trained=False).eval(), "test"))
+            batches = work.maps(work.model(trained=False).eval(), "test")
+            maps[inference] = dict(itertools.chain.from_iterable(batches))
     for index, labels in maps["whole"].items():
         assert labels.shape == (160, 160)
         # Not to the last pixel: sums of a batch of one come out in another order than those of four.

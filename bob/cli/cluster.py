@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # Flags of the command line by the profile's keys.
 FLAGS = (
-    *("partition", "account", "qos", "constraint", "nodes", "gpus", "cpus", "mem_gb", "time_min"),
+    *("partition", "account", "qos", "constraint", "nodes", "gpus", "processes", "cpus", "mem_gb", "time_min"),
     *("array_parallelism", "pack_min", "attempts", "setup"),
 )
 GRACE_SHARE = 0.5  # of the warning time: the rest is for the queue's own delays
@@ -76,7 +76,8 @@ def profile_of(options: argparse.Namespace, suite: Suite | None) -> ClusterProfi
 
 def refuse_cluster_options(options: argparse.Namespace) -> None:
     """Raise ConfigError for settings of a cluster without the executor that obeys them."""
-    given = [name for name in (*FLAGS, "cluster", "dry_run", "wait") if getattr(options, name, None)]
+    known = (*(name for name in FLAGS if name != "processes"), "cluster", "dry_run", "wait")
+    given = [name for name in known if getattr(options, name, None)]
     if options.executor == "local" and given:
         said = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ConfigError(f"{said} goes with --executor slurm.", hint="Add --executor slurm, or leave it out.")

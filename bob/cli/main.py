@@ -97,6 +97,9 @@ def _add_suite_commands(commands: _Commands) -> None:
         add_cluster_options(parser)
     add_submit_options(run)
     run.add_argument("--workers", type=int, help="jobs at a time (default: one per GPU, or per CPU core)")
+    run.add_argument(
+        "--processes", type=int, help="processes of each job that trains (per node): one per GPU, or sharing the cores"
+    )
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
     run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
     run.add_argument(

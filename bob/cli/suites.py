@@ -178,6 +178,7 @@ def _execute(jobs: Sequence[Job], options: argparse.Namespace, settings: Setting
         device=device,
         loader_workers=options.loader_workers,
         display=options.display,
+        processes=options.processes or 1,
     )
     return runner.run()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 from bob.backbones.spec import InputConfig
 from bob.data.dense import DensePictures
 from bob.data.dense_views import Augmentation, DenseViews, View
-from bob.data.loading import CACHE_BYTES, PictureCache, derived_seed
+from bob.data.loading import CACHE_BYTES, WHOLE, Part, PictureCache, derived_seed, share
 from bob.data.placement import Placement
 from bob.data.streams import EVALUATION, open_stream
 from bob.data.transforms import normalise
@@ -74,23 +75,32 @@ class DenseBatches:
         """Training batches per epoch: the incomplete last one is left out, unless it is the only one."""
         return max(1, len(self.pictures) // self.batch_size)
 
-    def training(self, first_step: int = 0) -> Iterator[tuple[Tensor, Targets]]:
+    def training(self, first_step: int = 0, *, part: Part = WHOLE) -> Iterator[tuple[Tensor, Targets]]:
         """Yield (images float32 (n, 3, H, W), targets of ``View``) for ever, from a step counted over all epochs on.
 
-        Starting at a later step gives exactly the batches that starting at the first would have given from there.
+        Starting at a later step gives exactly the batches that starting at the first would have given from there. Of
+        each batch only ``part`` is decoded and given.
         """
         epoch, step = divmod(first_step, self.steps_per_epoch)
         while True:
             order = self._order(epoch)
-            steps = list(order.split(self.batch_size))[: self.steps_per_epoch]
+            steps = [share(step, part) for step in order.split(self.batch_size)][: self.steps_per_epoch]
             keys = [[(epoch, index) for index in indices.tolist()] for indices in steps[step:]]
             for pixels, targets, _ in self._source.stream(keys):
                 yield self._images(pixels), targets
             epoch, step = epoch + 1, 0
 
-    def evaluation(self) -> Iterator[tuple[Tensor, np.ndarray, list[Placement]]]:
-        """Yield (images float32 (n, 3, H, W), indices int64 (n,), placements) of all pictures in order."""
-        parts = list(torch.arange(len(self.pictures)).split(self.batch_size))
+    @property
+    def evaluation_steps(self) -> int:
+        """Batches of ``evaluation``, over all parts."""
+        return math.ceil(len(self.pictures) / self.batch_size)
+
+    def evaluation(self, *, part: Part = WHOLE) -> Iterator[tuple[Tensor, np.ndarray, list[Placement]]]:
+        """Yield (images float32 (n, 3, H, W), indices int64 (n,), placements) of all pictures in order.
+
+        Of ``part`` (r, n) they are whole batches: those numbered r, r + n, ...
+        """
+        parts = list(torch.arange(len(self.pictures)).split(self.batch_size))[part[0] :: part[1]]
         keys = [[(EVALUATION, index) for index in indices.tolist()] for indices in parts]
         for indices, (pixels, _, placements) in zip(parts, self._source.stream(keys), strict=True):
             yield self._images(pixels), indices.numpy(), placements

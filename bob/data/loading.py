@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import TracebackType
@@ -21,6 +22,8 @@ from bob.errors import ConfigError
 
 CACHE_BYTES = 2 << 30
 PILLOW_BYTES_PER_PIXEL = 4
+Part = tuple[int, int]  # (r, n): part r, from 0, of n
+WHOLE: Part = (0, 1)
 Change = Callable[[np.ndarray, int], np.ndarray]  # (uint8 (S, S, 3) view, index of the picture) -> the same shape
 
 
@@ -162,26 +165,36 @@ class PictureBatches:
         """Training batches per epoch: the incomplete last one is left out, unless it is the only one."""
         return max(1, len(self.pictures) // self.batch_size)
 
-    def batches(self, epoch: int, start_step: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, epoch: int, start_step: int = 0, *, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield (images float32 (n, 3, S, S), labels int64 (n,)) of one training epoch, from ``start_step`` on.
 
         Each epoch has its own order and augmentation. Starting at a later step gives exactly the batches that a
-        whole epoch would have given from there.
+        whole epoch would have given from there. Of each batch only ``part`` is decoded and given.
         """
         steps = list(self._epoch_order(epoch).split(self.batch_size))[: self.steps_per_epoch]
+        steps = [share(step, part) for step in steps]
         labels = torch.from_numpy(self.pictures.labels)
         for indices, images in self._images(epoch, steps[start_step:]):
             yield images, labels[indices].to(self._device, non_blocking=True)
 
-    def evaluation(self, start: int = 0, *, change: int | None = None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    @property
+    def evaluation_steps(self) -> int:
+        """Batches of ``evaluation`` from the first picture on, over all parts."""
+        return math.ceil(len(self.pictures) / self.batch_size)
+
+    def evaluation(
+        self, start: int = 0, *, change: int | None = None, part: Part = WHOLE
+    ) -> Iterator[tuple[Tensor, np.ndarray]]:
         """Yield (images float32 (n, 3, S, S), indices int64 (n,)) of all pictures in order, from ``start`` on.
 
         Args:
             start: Index of the first.
             change: Number of the change that the views go through; None leaves them as they are.
+            part: (r, n) gives whole batches: those numbered r, r + n, ...
         """
         key = EVALUATION if change is None else changed(change)
-        for indices, images in self._images(key, list(torch.arange(start, len(self.pictures)).split(self.batch_size))):
+        steps = list(torch.arange(start, len(self.pictures)).split(self.batch_size))[part[0] :: part[1]]
+        for indices, images in self._images(key, steps):
             yield images, indices.numpy()
 
     def close(self) -> None:
@@ -202,6 +215,11 @@ class PictureBatches:
         keys = [[(epoch, index) for index in indices.tolist()] for indices in steps if len(indices)]
         for indices, pixels in zip(steps, self._source.stream(keys), strict=False):
             yield indices, normalise(pixels.to(self._device, non_blocking=True), self._input)
+
+
+def share(indices: Tensor, part: Part) -> Tensor:
+    """Return part r of n of a batch's indices; the parts differ by one picture at most."""
+    return indices.tensor_split(part[1])[part[0]]
 
 
 def collate(views: list[np.ndarray]) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bob.backbones import catalogue, weights
 from bob.data.resolve import resolve_dataset
@@ -16,7 +16,6 @@ from bob.runners.cancelling import Cancellations
 from bob.runners.devices import choose_device, cpu_count
 from bob.runners.interrupts import Interrupts
 from bob.runners.local import LocalRunner
-from bob.runners.packing import Shape
 from bob.runners.submission import Submission, read_jobs, read_submission
 
 if TYPE_CHECKING:
@@ -78,7 +77,8 @@ def run_task(folder: Path, array: int, task: int) -> dict[str, int]:
             submission=submission.id,
             code_changed=warn_of_changes(submission, jobs),
             interrupts=interrupts,
-            **_several(shape),
+            processes=shape.processes * shape.nodes,
+            nodes=shape.nodes,
         )
         summary = runner.run()
     log.info("Ran %s; %d left.", summary.counts, summary.left)
@@ -95,11 +95,6 @@ def warn_of_changes(submission: Submission, jobs: list[Job]) -> bool:
         path = submission.folder / "code-changed.txt"
         path.write_text("".join(f"{sentence}\n" for sentence in said))
     return bool(said)
-
-
-def _several(shape: Shape) -> dict[str, Any]:
-    """Return how many processes and nodes a job of this shape runs on."""
-    return {"processes": shape.processes, "nodes": shape.nodes} if shape.processes * shape.nodes > 1 else {}
 
 
 def _jobs(submission: Submission, job_ids: tuple[str, ...], *, cores: int) -> list[Job]:

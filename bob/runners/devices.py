@@ -32,8 +32,9 @@ class Slot:
 
     Attributes:
         index: Its number, from 0.
-        device: ``cpu`` or ``cuda:0`` (the only GPU the worker sees).
-        gpu: What ``CUDA_VISIBLE_DEVICES`` becomes in the worker; empty for a worker that uses no GPU.
+        device: ``cpu`` or ``cuda:0`` (the first GPU the worker sees, mostly the only one).
+        gpu: What ``CUDA_VISIBLE_DEVICES`` becomes in the worker: one GPU, or with commas one for each of its job's
+            processes; empty for a worker that uses no GPU.
         threads: CPU threads of the worker.
     """
 
@@ -127,6 +128,7 @@ def plan_slots(
     gpu_names: Sequence[str] | None = None,
     jobs: int | None = None,
     memory_gb: float | None = None,
+    processes: int = 1,
 ) -> tuple[Slot, ...]:
     """Divide the machine: one worker per GPU, or one per share of the cores.
 
@@ -140,9 +142,10 @@ def plan_slots(
         gpu_names: GPUs to share; None for all this process may use.
         jobs: How many jobs there are to run; None if that is not known.
         memory_gb: Memory to share, in 10^9 bytes; None for what is available.
+        processes: Processes of each job on this machine: a slot has as many GPUs, or room and cores for as many.
 
     Raises:
-        ConfigError: A number below one, another device, or ``cuda`` where there is no GPU.
+        ConfigError: A number below one, another device, ``cuda`` where there is no GPU, or fewer GPUs than processes.
     """
     if workers is not None and workers < 1:
         raise ConfigError(f"{workers} workers: expected at least 1.")
@@ -151,11 +154,18 @@ def plan_slots(
     if device not in DEVICES or (device == "cuda" and not found):
         choose_device(device)
     if found:
-        used = found[:workers]
+        starts = range(0, len(found) - processes + 1, processes)
+        used = [",".join(found[start : start + processes]) for start in starts][:workers]
+        if not used:
+            raise ConfigError(
+                f"{processes} processes on {len(found)} GPUs: expected a GPU for each process.",
+                hint=f"Use --processes {len(found)} at most.",
+            )
         threads = max(1, cores // len(used))
         return tuple(Slot(index=i, device="cuda:0", gpu=name, threads=threads) for i, name in enumerate(used))
     available_gb = psutil.virtual_memory().available / 1e9 if memory_gb is None else memory_gb
-    count = workers or max(1, min(cores, cores if jobs is None else jobs, int(available_gb // JOB_GB)))
+    room = min(cores, int(available_gb // JOB_GB)) // processes
+    count = workers or max(1, min(room, room if jobs is None else jobs))
     return tuple(Slot(index=i, device="cpu", gpu="", threads=max(1, cores // count)) for i in range(count))
 
 

@@ -18,6 +18,7 @@ from bob.runners import worker
 from bob.runners.devices import cpu_count, crowded, plan_slots
 from bob.runners.display import Display, make_display
 from bob.runners.interrupts import Interrupts
+from bob.runners.launch import processes_per_node
 from bob.runners.schedule import Schedule
 from bob.runners.server import ForkServer, server_environment
 from bob.runners.session import Session, Setting
@@ -106,6 +107,8 @@ class LocalRunner:
         submission: The submission that the jobs belong to; empty for none.
         code_changed: Whether the code differs from the submission's; None without one.
         interrupts: Counts the signals to stop; None for one of its own.
+        processes: In how many processes a job that trains runs. They share the cores of its slot, or have a GPU each.
+        nodes: Nodes of a SLURM allocation over which those processes are spread.
     """
 
     def __init__(
@@ -130,6 +133,8 @@ class LocalRunner:
         submission: str = "",
         code_changed: bool | None = None,
         interrupts: Interrupts | None = None,
+        processes: int = 1,
+        nodes: int = 1,
     ) -> None:
         if timeout_min is not None and timeout_min <= 0:
             raise ConfigError(f"timeout of {timeout_min} min: expected more than 0.")
@@ -142,7 +147,8 @@ class LocalRunner:
         self._interrupts = interrupts or Interrupts()
         todo = self._todo(self._store.statuses())
         cores = cores or cpu_count()
-        slots = plan_slots(workers=workers, device=device, jobs=len(todo), cores=cores)
+        each = processes_per_node(processes, nodes)
+        slots = plan_slots(workers=workers, device=device, jobs=len(todo), cores=cores, processes=each)
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),
@@ -157,6 +163,8 @@ class LocalRunner:
             attempts=attempts,
             submission=submission,
             code_changed=code_changed,
+            processes=processes,
+            nodes=nodes,
         )
 
     def run(self) -> Summary:

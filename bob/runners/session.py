@@ -25,6 +25,7 @@ from bob.runners.devices import Slot
 from bob.runners.display import Display, label
 from bob.runners.folding import Folding
 from bob.runners.interrupts import Interrupts
+from bob.runners.launch import processes_of, processes_per_node
 from bob.runners.presence import AtWork, Presence
 from bob.runners.schedule import Schedule, Work
 from bob.runners.server import ForkServer
@@ -58,6 +59,8 @@ class Setting:
         attempts: Starts of a job without an end before it is given up; None for any number.
         submission: The submission that the jobs belong to; empty for none.
         code_changed: Whether the code differs from the submission's; None without one.
+        processes: In how many processes a job that trains runs; its slot is divided among them.
+        nodes: Nodes over which they are spread.
     """
 
     results_dir: Path
@@ -73,6 +76,8 @@ class Setting:
     attempts: int | None = None
     submission: str = ""
     code_changed: bool | None = None
+    processes: int = 1
+    nodes: int = 1
 
 
 class Session:
@@ -207,7 +212,12 @@ class Session:
         setting = self._setting
         context = self._context(work, replace(slot, threads=setting.cores) if work.exclusive else slot)
         assignment = Assignment(
-            job=work.job, need=work.need, context=context, gpu=slot.gpu, references=setting.references
+            job=work.job,
+            need=work.need,
+            context=context,
+            gpu=slot.gpu,
+            references=setting.references,
+            nodes=setting.nodes if context.processes > 1 else 1,
         )
         # What runs alone comes before all else, so that this starts another server once in a run at most.
         self._server.use(setting.alone if work.exclusive else setting.shared)
@@ -229,11 +239,13 @@ class Session:
 
     def _context(self, work: Work, slot: Slot) -> Context:
         token = uuid.uuid4().hex[:12]
+        processes = processes_of(work.job, work.need, self._setting.processes)
         return Context(
             results_dir=self._setting.results_dir,
             cache_dir=self._setting.cache_dir,
             device=slot.device,
-            threads=slot.threads,
+            threads=max(1, slot.threads // processes_per_node(processes, self._setting.nodes if processes > 1 else 1)),
+            processes=processes,
             loader_workers=self._setting.loader_workers,
             attempt=token,
             log_path=self._setting.results_dir / "logs" / f"{work.key}.{token}.log",

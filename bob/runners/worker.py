@@ -61,6 +61,7 @@ class Assignment:
         context: The circumstances; its ``progress`` is replaced in the worker.
         gpu: Value of ``CUDA_VISIBLE_DEVICES``; empty hides every GPU.
         references: The functions to call.
+        nodes: Nodes over which the context's processes are spread, the same number on each.
     """
 
     job: Job
@@ -68,6 +69,7 @@ class Assignment:
     context: Context
     gpu: str
     references: References
+    nodes: int = 1
 
 
 class Reporter:
@@ -75,10 +77,12 @@ class Reporter:
 
     Args:
         pipe: Its file descriptor.
+        said: What every line carries.
     """
 
-    def __init__(self, pipe: int) -> None:
+    def __init__(self, pipe: int, **said: Any) -> None:
         self._pipe = pipe
+        self._said = said
         self._stopping = threading.Event()
         self._last: tuple[str, float] = ("", 0.0)
         os.set_blocking(pipe, False)
@@ -99,7 +103,7 @@ class Reporter:
         if phase == self._last[0] and done < total and now - self._last[1] < REPORT_EVERY_S:
             return
         self._last = (phase, now)
-        line = _line({"event": "progress", "phase": phase[:200], "done": done, "total": total})
+        line = _line({**self._said, "event": "progress", "phase": phase[:200], "done": done, "total": total})
         try:
             # Up to PIPE_BUF bytes a pipe takes a line whole or not at all.
             os.write(self._pipe, line[:PIPE_ATOMIC_BYTES])
@@ -108,29 +112,39 @@ class Reporter:
 
     def end(self, outcome: dict[str, Any]) -> None:
         """Tell the runner how it ended, waiting until it listens."""
+        self.tell("end", **outcome)
+
+    def tell(self, event: str, **content: Any) -> None:
+        """Send an event, waiting until somebody listens."""
         os.set_blocking(self._pipe, True)
-        content = memoryview(_line({"event": "end", **outcome}))
-        while content:
-            content = content[os.write(self._pipe, content) :]
+        line = memoryview(_line({**self._said, "event": event, **content}))
+        while line:
+            line = line[os.write(self._pipe, line) :]
+        os.set_blocking(self._pipe, False)
 
 
 def main(assignment: Assignment, writer: Connection) -> None:
     """Be a worker: run the assignment in a process group of its own and report on the pipe."""
     os.setsid()
     context = assignment.context
-    _redirect_output(context.log_path)
+    redirect_output(context.log_path)
     os.environ["CUDA_VISIBLE_DEVICES"] = assignment.gpu
-    _limit_threads(context.threads)
+    limit_threads(context.threads)
     threading.Thread(target=_die_with_runner, name="lifeline", daemon=True).start()
     reporter = Reporter(writer.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR2):  # SLURM sends its warnings to every process of a step
         signal.signal(number, reporter.stop)
     told = Context(**{**vars(context), "progress": reporter.progress})
-    reporter.end(perform(assignment, told))
+    if context.processes > 1:
+        from bob.runners.launch import launch  # it starts fresh processes, each of which imports this module
+
+        reporter.end(recorded(assignment, launch(assignment, told)))
+    else:
+        reporter.end(recorded(assignment, perform(assignment, told)))
 
 
 def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
-    """Run the job or make the artifact; an error becomes the job's row, its traceback goes to the log.
+    """Run the job, which appends its row, or make the artifact; the traceback of an error goes to the log.
 
     Returns:
         Status, and score or error, as far as the runner prints them. The status is ``stopped``, without a row, if
@@ -149,20 +163,24 @@ def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
     except BaseException as error:
         # SystemExit too is an ending that must leave its row.
         log.exception("%s ended with an error.", need.key if need else job.id)
-        return _record_failure(assignment, context, error)
+        said = {"status": load_reference(references.status_of)(error), "error_class": type(error).__name__}
+        # What did not fit, where several processes must start again with less.
+        micro = {"micro_batch": error.micro_batch} if hasattr(error, "micro_batch") else {}
+        return {**said, "error_message": _text(error, references)[:MAX_MESSAGE], **micro}
 
 
-def _record_failure(assignment: Assignment, context: Context, error: BaseException) -> dict[str, Any]:
-    references = assignment.references
-    failure = {
-        "status": load_reference(references.status_of)(error),
-        "error_class": type(error).__name__,
-        "message": _text(error, references)[:MAX_MESSAGE],
-    }
-    if assignment.need is None:
-        row = load_reference(references.failure_row)(assignment.job, context, **failure)
-        ResultStore(context.results_dir).append(row)
-    return {"status": failure["status"], "error_class": failure["error_class"], "error_message": failure["message"]}
+def recorded(assignment: Assignment, outcome: dict[str, Any]) -> dict[str, Any]:
+    """Append the row of a job that ended with an error; return the outcome as it is."""
+    if assignment.need is None and "error_class" in outcome:
+        row = load_reference(assignment.references.failure_row)(
+            assignment.job,
+            assignment.context,
+            status=outcome["status"],
+            error_class=outcome["error_class"],
+            message=outcome["error_message"],
+        )
+        ResultStore(assignment.context.results_dir).append(row)
+    return outcome
 
 
 def _text(error: BaseException, references: References) -> str:
@@ -172,7 +190,7 @@ def _text(error: BaseException, references: References) -> str:
         return f"{type(error).__name__}, whose message cannot be shown: {type(second).__name__}"
 
 
-def _redirect_output(log_path: Path | None) -> None:
+def redirect_output(log_path: Path | None) -> None:
     """Send everything the process and its children write, from C as well, to the log."""
     if log_path is not None:
         log_path.parent.mkdir(parents=True, exist_ok=True)
@@ -187,7 +205,7 @@ def _redirect_output(log_path: Path | None) -> None:
     faulthandler.enable(file=2)
 
 
-def _limit_threads(threads: int) -> None:
+def limit_threads(threads: int) -> None:
     """Set this worker's share of threads: the libraries loaded in the server have read their variables already."""
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     torch = sys.modules.get("torch")

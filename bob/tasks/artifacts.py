@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +17,10 @@ from bob.files import canonical_json, write_text
 from bob.hardware import BUSY_SHARE
 from bob.job import Job, Need
 from bob.tasks.setup import Setup
+from bob.training.distributed import Ranks
 
 Maker = Callable[[Setup, Need, Path], None]
+BUILD, HAVE = "build", "have"  # what rank 0 tells the others of an artifact
 PROFILE_FILE = "profile.json"
 PROFILE_ATTEMPTS = 3
 PROFILE_PAUSE_S = 2.0
@@ -31,7 +34,8 @@ def make(need: Need, job: Job, context: Context) -> Path:
     Args:
         need: One of ``job.needs()``.
         job: A job that needs it; any other that does would make the same.
-        context: The circumstances.
+        context: The circumstances. Of several processes all must ask; rank 0 holds the lease and writes, the others
+            build beside it where the work is shared, and throw away what they have.
 
     Raises:
         BobError: The kind is unknown, or the artifact cannot be made.
@@ -39,10 +43,27 @@ def make(need: Need, job: Job, context: Context) -> Path:
     if need.kind not in MAKERS:
         raise BobError(f"artifact kind {need.kind!r} is not known: expected one of {', '.join(MAKERS)}.")
     build = functools.partial(_build, MAKERS[need.kind], need, job, context)
-    path = ArtifactStore(context.cache_dir).get_or_make(need, build)
+    ranks = Ranks.of(context)
+    if not ranks.first:
+        return _beside(need, build, context, ranks)
+
+    def build_together(folder: Path) -> None:
+        ranks.agreed(BUILD)
+        build(folder)
+
+    path = ArtifactStore(context.cache_dir).get_or_make(need, build_together)
+    ranks.agreed(HAVE)
     # Only now: a maker killed before the artifact is whole goes on from its checkpoint.
     shutil.rmtree(context.work_dir / need.key, ignore_errors=True)
     return path
+
+
+def _beside(need: Need, build: Callable[[Path], None], context: Context, ranks: Ranks) -> Path:
+    """Take part in what rank 0 makes, for as long as it makes it; return its folder."""
+    while ranks.agreed(HAVE) == BUILD:
+        with tempfile.TemporaryDirectory(prefix="bob-rank-") as scratch:
+            build(Path(scratch))
+    return ArtifactStore(context.cache_dir).path(need)
 
 
 def _build(maker: Maker, need: Need, job: Job, context: Context, folder: Path) -> None:

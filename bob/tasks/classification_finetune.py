@@ -82,7 +82,7 @@ class Finetune(SearchedWork):
         """Yield training batches for ever, from ``first_step`` (counted over all epochs) on."""
         epoch, step = divmod(first_step, self.steps_per_epoch)
         while True:
-            yield from self._train.batches(epoch, start_step=step)
+            yield from self._train.batches(epoch, start_step=step, part=self.setup.ranks.part)
             epoch, step = epoch + 1, 0
 
     def val_score(self, trial: Trial) -> tuple[float, float]:

@@ -108,7 +108,7 @@ class DenseWork(SearchedWork):
 
     def training_batches(self, first_step: int) -> Batches:
         """Yield training batches for ever, from ``first_step`` (counted over all epochs) on."""
-        return self.batches["train"].training(first_step)
+        return self.batches["train"].training(first_step, part=self.setup.ranks.part)
 
     def model(self, *, trained: bool) -> nn.Module:
         """Return the model before training; ``trained`` if its weights and statistics are about to be loaded."""

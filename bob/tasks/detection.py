@@ -100,12 +100,19 @@ class DetectionWork(DenseWork):
     def detections(self, model: nn.Module, split: str) -> list[Detections]:
         """Return what the model finds in each picture of a split, in the pictures' own pixels."""
         forward = Forward(model, device=self.setup.device, precision=self.setup.precision, join=_chained)
-        found: list[Detections] = []
+        batches, ranks, found = self.batches[split], self.setup.ranks, list[Detections]()
         total, started = len(self.pictures[split]), time.perf_counter()
-        for images, _, placements in self.batches[split].evaluation():
-            for result, placement in zip(forward(images), placements, strict=True):
-                found.append(restored(result, placement))
+
+        def compute(batch: tuple[Tensor, np.ndarray, list[Placement]]) -> list[Detections]:
+            images, _, placements = batch
+            return [restored(result, place) for result, place in zip(forward(images), placements, strict=True)]
+
+        def report(_: list[Detections]) -> None:
             self.setup.context.progress(f"scoring {split}", len(found), total)
+
+        mine = batches.evaluation(part=ranks.part)
+        for part in ranks.in_turn(mine, compute, count=batches.evaluation_steps, report=report):
+            found += part
         self.eval_img_s = total / (time.perf_counter() - started)
         return found
 

@@ -38,6 +38,7 @@ class SearchedWork(ABC):
         self.pictures = dict(pictures)
         # An epoch has whole batches only: a batch larger than the data set would never be seen.
         self.batch_size = min(int(self.params["batch_size"]), len(pictures["train"]))
+        self._require_a_picture_each()
 
     @abstractmethod
     def trial(self, lr: float) -> Trial:
@@ -93,8 +94,10 @@ class SearchedWork(ABC):
             weight_decay=float(self.params["weight_decay"]),
             no_decay_names=no_decay_names,
         )
-        torch.manual_seed(derived_seed(self.setup.job.seed, MODEL_STREAM))
-        return Trial(model=model, groups=groups, loss=loss, recipe=recipe, device=self.setup.device)
+        ranks = self.setup.ranks
+        # Each rank draws its own dropout; the first, and so a job of one process, as ever.
+        torch.manual_seed(derived_seed(self.setup.job.seed, MODEL_STREAM, *([] if ranks.first else [ranks.rank])))
+        return Trial(model=model, groups=groups, loss=loss, recipe=recipe, device=self.setup.device, ranks=ranks)
 
     def search(self, checkpoints: str) -> tuple[Found, dict[str, Any], dict[str, float]]:
         """Train every trial and return what was found, the best one's weights, and what training cost.
@@ -116,6 +119,7 @@ class SearchedWork(ABC):
             evaluate=self.val_score,
             checkpoints=Checkpoints(setup.context.work_dir / checkpoints),
             progress=setup.context.progress,
+            ranks=setup.ranks,
         )
         found, weights = run_search(search)
         best = found.winner()
@@ -136,7 +140,9 @@ class SearchedWork(ABC):
             found: What the search found.
             shrinks_norms: Whether a batch norm trains on the micro-batch.
         """
-        micro = int(found.winner()["micro_batch"])
+        micro, ranks = int(found.winner()["micro_batch"]), self.setup.ranks
+        # On GPUs SyncBatchNorm sees what all ranks have at once; on a CPU each sees its own share, which is less.
+        seen_at_once = ranks.largest_share(self.batch_size) if self.setup.device.type == "cuda" else self.batch_size
         return {
             **{f"n_{split}": len(self.pictures[split]) for split in SPLITS},
             "dropped_pictures": len({name for split in SPLITS for name in self.pictures[split].dropped}),
@@ -144,9 +150,17 @@ class SearchedWork(ABC):
             "grid_edge": found.grid_edge(),
             "micro_batch": micro,
             "effective_batch": self.batch_size,
-            "bn_backoff": shrinks_norms and micro < self.batch_size,
+            "bn_backoff": shrinks_norms and micro < seen_at_once,
             "resumed_from_step": found.resumed_from_step,
         }
+
+    def _require_a_picture_each(self) -> None:
+        processes = self.setup.ranks.processes
+        if processes > self.batch_size:
+            raise ConfigError(
+                f"{processes} processes share batches of {self.batch_size} pictures: expected a picture for each.",
+                hint=f"Use --processes {self.batch_size} at most, or set a larger batch_size.",
+            )
 
     def _spent(self, name: str) -> int:
         value = getattr(self.setup.job.budget, name)

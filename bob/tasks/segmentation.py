@@ -14,6 +14,7 @@ from bob.backbones.pyramid import PyramidModel
 from bob.context import Context
 from bob.data.annotations import IGNORE
 from bob.data.dense_views import Augmentation
+from bob.data.loading import WHOLE, Part
 from bob.files import canonical_json
 from bob.heads.segmentation import Segmenter, build_segmenter, pyramid_needs
 from bob.job import Job
@@ -104,30 +105,54 @@ class SegmentationWork(DenseWork):
 
     def counted(self, model: nn.Module, split: str, *, shown: list[int]) -> tuple[np.ndarray, dict[int, np.ndarray]]:
         """Return the areas (n, 3, classes) of each picture of a split, and the predicted maps of those ``shown``."""
-        pictures, counts, maps = self.pictures[split], [], {}
+        pictures, ranks, classes = self.pictures[split], self.setup.ranks, len(self.classes)
+        counts: list[np.ndarray] = []
+        maps: dict[int, np.ndarray] = {}
         started = time.perf_counter()
-        for index, predicted in self.maps(model, split):
-            counts.append(areas(predicted, pictures.semantic(index), classes=len(self.classes)))
-            if index in shown:
-                maps[index] = predicted
-            self.setup.context.progress(f"scoring {split}", index + 1, len(pictures))
+
+        def compute(predicted: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.ndarray, np.ndarray | None]]:
+            return [
+                (index, areas(labels, pictures.semantic(index), classes=classes), labels if index in shown else None)
+                for index, labels in predicted
+            ]
+
+        def report(_: object) -> None:
+            self.setup.context.progress(f"scoring {split}", len(counts), len(pictures))
+
+        mine = self.maps(model, split, part=ranks.part)
+        for part in ranks.in_turn(mine, compute, count=self._evaluation_steps(split), report=report):
+            counts += [count for _, count, _ in part]
+            maps |= {index: labels for index, _, labels in part if labels is not None}
         self.eval_img_s = len(pictures) / (time.perf_counter() - started)
         return np.stack(counts), maps
 
-    def maps(self, model: nn.Module, split: str) -> Iterator[tuple[int, np.ndarray]]:
-        """Yield (index, predicted labels uint8 (h, w) at the picture's own size) of a split in order."""
+    def maps(self, model: nn.Module, split: str, *, part: Part = WHOLE) -> Iterator[list[tuple[int, np.ndarray]]]:
+        """Yield by batch (index, predicted labels uint8 (h, w) at the picture's own size) of a split in order.
+
+        Of ``part`` (r, n) they are whole batches: those numbered r, r + n, ...
+        """
         forward = Forward(model, device=self.setup.device, precision=self.setup.precision)
-        if self.params["inference"] == "slide":
+        if self._slides:
             pictures, overlap = self.pictures[split], float(self.params["overlap"])
-            for index in range(len(pictures)):
+            for index in range(len(pictures))[part[0] :: part[1]]:
                 image = pictures.load(index)
                 logits = slide(forward, image, self.setup.job.input, canvas=self.canvas, overlap=overlap)
-                yield index, labels_at(torch.from_numpy(logits), (image.height, image.width))
+                yield [(index, labels_at(torch.from_numpy(logits), (image.height, image.width)))]
             return
-        for images, indices, placements in self.batches[split].evaluation():
+        for images, indices, placements in self.batches[split].evaluation(part=part):
+            predicted = []
             for index, logits, placement in zip(indices.tolist(), forward(images), placements, strict=True):
                 height, width = placement.visible
-                yield index, labels_at(logits[:, :height, :width], placement.size)
+                predicted.append((index, labels_at(logits[:, :height, :width], placement.size)))
+            yield predicted
+
+    @property
+    def _slides(self) -> bool:
+        return bool(self.params["inference"] == "slide")
+
+    def _evaluation_steps(self, split: str) -> int:
+        """Return the batches of ``maps``: with windows a picture is one."""
+        return len(self.pictures[split]) if self._slides else self.batches[split].evaluation_steps
 
     def _sheet(self, shown: list[int], maps: dict[int, np.ndarray], score: float) -> bytes:
         pictures = self.pictures["test"]

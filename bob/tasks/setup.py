@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from bob.backbones import catalogue
 from bob.backbones.loader import BackboneModel, build_backbone, estimate_batch_norm
@@ -24,6 +25,7 @@ from bob.errors import DataMissingError
 from bob.job import Job, OtherData
 from bob.probes.features import corrupted_split
 from bob.tasks.spec import TASKS
+from bob.training.distributed import ALONE, Ranks
 from bob.training.inference import Forward
 from bob.training.precision import choose_precision
 
@@ -48,6 +50,7 @@ class Setup:
         backbone: The job's backbone, as data.
         device: Where it runs.
         precision: "fp32", "bf16" or "fp16", as used.
+        ranks: This process among those of the job.
     """
 
     job: Job
@@ -55,6 +58,7 @@ class Setup:
     backbone: Backbone
     device: torch.device
     precision: str
+    ranks: Ranks = ALONE
 
     @classmethod
     def of(cls, job: Job, context: Context) -> Setup:
@@ -64,9 +68,11 @@ class Setup:
         torch.set_num_threads(context.threads)
         device = torch.device(context.device)
         _be_deterministic(device)
-        precision = choose_precision(job.precision, device=device, cache_dir=context.cache_dir)
+        ranks = Ranks.of(context)
+        # A measurement may choose it: rank 0's, for all.
+        precision = ranks.agreed(choose_precision(job.precision, device=device, cache_dir=context.cache_dir))
         backbone = catalogue.find(job.backbone)
-        return cls(job=job, context=context, backbone=backbone, device=device, precision=precision)
+        return cls(job=job, context=context, backbone=backbone, device=device, precision=precision, ranks=ranks)
 
     def model(self) -> BackboneModel:
         """Build the backbone with its weights, on the CPU; a control's weights follow the job's seed."""
@@ -183,14 +189,24 @@ class Setup:
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (n,), outputs (n, ...) float32) of a split in order, reporting progress under ``phase``.
 
+        Of several processes each computes whole batches in turn, and all are given all outputs.
+
         ``beside`` are arrays with an entry per picture of the split, which the model takes beside the pictures.
         """
         done, total = 0, len(batches.pictures)
-        for images, indices in batches.evaluation(change=change):
+
+        def compute(batch: tuple[Tensor, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+            images, indices = batch
             rows = [torch.from_numpy(values[indices]) for values in beside]
-            yield indices, forward(images, *rows).cpu().numpy()
-            done += len(indices)
+            return indices, forward(images, *rows).cpu().numpy()
+
+        def report(result: tuple[np.ndarray, np.ndarray]) -> None:
+            nonlocal done
+            done += len(result[0])
             self.context.progress(phase, done, total)
+
+        mine = batches.evaluation(change=change, part=self.ranks.part)
+        yield from self.ranks.in_turn(mine, compute, count=batches.evaluation_steps, report=report)
 
     def notes(self, model_pooling: str | None = None) -> dict[str, Any]:
         """Return the columns that qualify every number of this job."""

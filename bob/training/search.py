@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bob.context import JobStopped, Progress
-from bob.errors import NumericalError
+from bob.errors import BobError, NumericalError
 from bob.training.checkpoint import Checkpoints
+from bob.training.distributed import ALONE, Ranks
 from bob.training.termination import EXIT_CODE, noticing_termination
 from bob.training.trial import Batches, Trial
 
@@ -30,7 +31,8 @@ class Search:
         evaluate: (trained trial) -> (validation score, validation loss or None). Higher score wins, then lower loss.
         checkpoints: Where unfinished work is kept.
         progress: Told ("trial i of n", steps done, steps) after each step. ``JobStopped`` out of it, or out of
-            ``evaluate``, saves and passes on.
+            ``evaluate``, saves and passes on. Of several processes rank 0's is told, and all stop at the same step.
+        ranks: This process among those of the job: all run the same search, rank 0 writes and decides.
     """
 
     lrs: Sequence[float]
@@ -39,6 +41,7 @@ class Search:
     evaluate: Evaluate
     checkpoints: Checkpoints
     progress: Progress
+    ranks: Ranks = ALONE
 
 
 @dataclass
@@ -78,10 +81,7 @@ def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
         JobStopped: The runner asked for it; the checkpoint is written.
         SystemExit: SIGTERM came and no runner listens; the checkpoint is written.
     """
-    saved = search.checkpoints.load() or {}
-    found = Found(trials=saved.get("trials", []), best=saved.get("best"))
-    if found.best is not None and search.checkpoints.load_best() is None:
-        saved, found = {}, Found()
+    saved, found = _resumed(search)
     trial_state = saved.get("trial")
     for index in range(len(found.trials), len(search.lrs)):
         _run_trial(search, found, index, trial_state)
@@ -92,11 +92,25 @@ def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
     return found, best["model"]
 
 
+def _resumed(search: Search) -> tuple[dict[str, Any], Found]:
+    saved = search.checkpoints.load() or {}
+    found = Found(trials=saved.get("trials", []), best=saved.get("best"))
+    if found.best is not None and search.checkpoints.load_best() is None:
+        saved, found = {}, Found()
+    places = search.ranks.gathered((len(found.trials), saved.get("trial", {}).get("step")))
+    if len(set(places)) > 1:
+        raise BobError(
+            f"the job's processes found different checkpoints (trials ended, step: {places}).",
+            hint="The results folder must be the same on every node; run the job again.",
+        )
+    return saved, found
+
+
 def _run_trial(search: Search, found: Found, index: int, state: dict[str, Any] | None) -> None:
     lr = search.lrs[index]
     trial = search.build(lr)
     if found.trials:
-        trial.stepper.micro_batch = found.trials[-1]["micro_batch"]
+        trial.limit_micro_batch(found.trials[-1]["micro_batch"])
     if state is not None:
         trial.load_state(state)
         found.resumed_from_step = trial.done
@@ -104,7 +118,7 @@ def _run_trial(search: Search, found: Found, index: int, state: dict[str, Any] |
     entry: dict[str, Any] = {"lr": lr, "val_score": None, "val_loss": None, "error": None}
     try:
         _train(search, found, index, trial)
-        score, loss = search.evaluate(trial)
+        score, loss = search.ranks.agreed(search.evaluate(trial))
         entry |= {"val_score": score, "val_loss": loss}
     except JobStopped:
         _save(search, found, trial)
@@ -114,11 +128,16 @@ def _run_trial(search: Search, found: Found, index: int, state: dict[str, Any] |
         entry |= {"error": error.message}
     entry |= {"train_s": trial.clock.seconds, "train_img_s": trial.clock.rate()}
     entry |= {"micro_batch": trial.stepper.micro_batch, "steps": trial.done}
-    found.trials.append(entry)
-    if entry["error"] is None and _better(entry, found):
+    # The clocks of several processes differ: every rank has rank 0's figures.
+    found.trials.append(search.ranks.agreed(entry))
+    better = entry["error"] is None and _better(entry, found)
+    if better:
         found.best = index
-        search.checkpoints.save_best({"model": trial.model.state_dict()})
-    search.checkpoints.save({"trials": found.trials, "best": found.best})
+    if search.ranks.first:
+        if better:
+            search.checkpoints.save_best({"model": trial.model.state_dict()})
+        search.checkpoints.save({"trials": found.trials, "best": found.best})
+    search.ranks.agreed(None)  # nobody reads before it is written
 
 
 def _train(search: Search, found: Found, index: int, trial: Trial) -> None:
@@ -127,10 +146,12 @@ def _train(search: Search, found: Found, index: int, trial: Trial) -> None:
 
         def after_step() -> None:
             """Report, save if it is time, and end if somebody wants that."""
-            search.progress(phase, trial.done, trial.recipe.steps)
-            if search.checkpoints.due() or termination.asked:
+            search.ranks.raised(lambda: search.progress(phase, trial.done, trial.recipe.steps))
+            due = search.ranks.first and (search.checkpoints.due() or termination.asked)
+            due, ending = search.ranks.agreed((due, termination.asked))
+            if due:
                 _save(search, found, trial)
-            if termination.asked:
+            if ending:
                 log.warning("SIGTERM: the checkpoint is written at step %d.", trial.done)
                 raise SystemExit(EXIT_CODE)
 
@@ -139,7 +160,9 @@ def _train(search: Search, found: Found, index: int, trial: Trial) -> None:
 
 
 def _save(search: Search, found: Found, trial: Trial) -> None:
-    search.checkpoints.save({"trials": found.trials, "best": found.best, "trial": trial.state()})
+    state = trial.state()
+    if search.ranks.first:
+        search.checkpoints.save({"trials": found.trials, "best": found.best, "trial": state})
 
 
 def _better(entry: dict[str, Any], found: Found) -> bool:

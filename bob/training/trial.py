@@ -11,10 +11,12 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
 from bob.errors import NumericalError
 from bob.training.checkpoint import rng_state, set_rng_state
+from bob.training.distributed import ALONE, Ranks, synchronise_norms
 from bob.training.optimiser import build_adamw, lr_factor, set_rates
 from bob.training.step import Stepper, SumLoss, moved
 
@@ -56,7 +58,8 @@ class Trial:
         loss: (model, images, targets) -> summed loss.
         recipe: The settings.
         device: Where it trains.
-        micro_batch: Pictures per forward pass to begin with; None for the whole batch.
+        micro_batch: Pictures per forward pass to begin with; None for the whole batch, or this process's share of it.
+        ranks: This process among those of the job; all build the same trial and train it together.
     """
 
     def __init__(
@@ -68,14 +71,18 @@ class Trial:
         recipe: Recipe,
         device: torch.device,
         micro_batch: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.recipe = recipe
+        self.ranks = ranks
         self.done = 0
         self.clock = Clock(device)
         self._device = device
         self._losses: list[Tensor] = []
         # Convolutions are twice as fast in this layout on a CPU; other layers do not mind.
         self.model = model.to(device).to(memory_format=torch.channels_last)
+        if device.type == "cuda" and not ranks.alone:
+            synchronise_norms(self.model.train())
         accelerator = build_accelerator(device, recipe.precision)
         self._optimiser = accelerator.prepare_optimizer(build_adamw(groups), device_placement=False)
         self._scaler = accelerator.scaler
@@ -85,14 +92,18 @@ class Trial:
             optimiser=self._optimiser,
             loss=loss,
             clip_norm=recipe.clip_norm,
-            micro_batch=micro_batch or recipe.batch_size,
+            micro_batch=min(micro_batch or recipe.batch_size, ranks.largest_share(recipe.batch_size)),
+            batch_size=recipe.batch_size,
+            ranks=ranks,
         )
+        self.limit_micro_batch(ranks.limit)
 
     def run(self, batches: Batches, *, after_step: Callable[[], None]) -> None:
         """Take the remaining steps over ``batches``, which must begin with the one of step ``done``.
 
         Args:
-            batches: Pairs of images (n, 3, H, W) and what ``loss`` takes as their targets, n of them.
+            batches: Pairs of images (n, 3, H, W) and what ``loss`` takes as their targets, n of them; of several
+                processes each is given its share of each batch.
             after_step: Called after each step, outside the training clock; what it raises ends the run.
 
         Raises:
@@ -103,36 +114,56 @@ class Trial:
         self.clock.start()
         for images, targets in batches:
             self._step(images, targets)
-            self.clock.lap(len(images))
+            self.clock.lap(len(images) if self.ranks.alone else self.recipe.batch_size)
             after_step()
             self.clock.start()
             if self.done == self.recipe.steps:
                 return
         raise RuntimeError(f"the batches ended after step {self.done} of {self.recipe.steps}")
 
+    def limit_micro_batch(self, limit: int | None) -> None:
+        """Take at most so many pictures per forward pass; None changes nothing."""
+        if limit is not None:
+            self.stepper.micro_batch = min(self.stepper.micro_batch, limit)
+
     def state(self) -> dict[str, Any]:
-        """Return the model, optimiser, scaler, generators and counters, for ``load_state``."""
+        """Return the model, optimiser, scaler, generators and counters, for ``load_state``.
+
+        Of several processes all must call it; rank 0's state holds every rank's generators.
+        """
         self._check_losses()
+        generators = rng_state(self._device)
         return {
             "step": self.done,
             "model": self.model.state_dict(),
             "optimiser": self._optimiser.state_dict(),
             "scaler": self._scaler.state_dict() if self._scaler is not None else None,
-            "rng": rng_state(self._device),
+            "rng": generators,
+            "rng_of_ranks": [] if self.ranks.alone else self.ranks.gathered(generators),
             "micro_batch": self.stepper.micro_batch,
             "clock": self.clock.state(),
         }
 
     def load_state(self, state: dict[str, Any]) -> None:
-        """Go back to where ``state`` was taken."""
+        """Go back to where ``state`` was taken, bit for bit with as many processes as then."""
         self.model.load_state_dict(state["model"])
         self._optimiser.load_state_dict(state["optimiser"])
         if self._scaler is not None:
             self._scaler.load_state_dict(state["scaler"])
-        self.stepper.micro_batch = state["micro_batch"]
+        self.stepper.micro_batch = min(state["micro_batch"], self.ranks.largest_share(self.recipe.batch_size))
+        self.limit_micro_batch(self.ranks.limit)
         self.clock.load_state(state["clock"])
         self.done = state["step"]
-        set_rng_state(state["rng"], self._device)
+        self._load_generators(state["rng"], state.get("rng_of_ranks", []))
+
+    def _load_generators(self, first: dict[str, Any], of_ranks: list[dict[str, Any]]) -> None:
+        if max(1, len(of_ranks)) != self.ranks.processes:
+            text = "The checkpoint is of %d processes, this job has %d: rates and weights go on, dropout draws anew."
+            log.warning(text, max(1, len(of_ranks)), self.ranks.processes)
+        if len(of_ranks) == self.ranks.processes:
+            set_rng_state(of_ranks[self.ranks.rank], self._device)
+        elif self.ranks.first:
+            set_rng_state(first, self._device)
 
     def _step(self, images: Tensor, targets: Any) -> None:
         recipe = self.recipe
@@ -146,7 +177,7 @@ class Trial:
             self._check_losses()
 
     def _check_losses(self) -> None:
-        losses = torch.stack(self._losses).tolist() if self._losses else []
+        losses = self.ranks.summed(torch.stack(self._losses)).tolist() if self._losses else []
         first = self.done - len(losses)
         self._losses.clear()
         for offset, value in enumerate(losses):
@@ -200,8 +231,17 @@ class Clock:
 
 
 def build_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Return an Accelerator for one device; the process-wide state of an earlier one gives way to it."""
+    """Return an Accelerator for this process; the process-wide state of an earlier one gives way to it.
+
+    It finds the other processes of the job in the environment (``RANK``, ``WORLD_SIZE``, ``LOCAL_RANK``).
+    """
     AcceleratorState._reset_state(reset_partial_state=True)
+    # A parameter without a gradient on one rank (a mask head without a proposal) must not keep the others waiting;
+    # ``Ranks.average_norms`` and ``synchronise_norms`` see to the buffers.
+    several = DistributedDataParallelKwargs(find_unused_parameters=True, broadcast_buffers=False)
     return Accelerator(
-        cpu=device.type == "cpu", mixed_precision=ACCELERATE_PRECISION[precision], device_placement=False
+        cpu=device.type == "cpu",
+        mixed_precision=ACCELERATE_PRECISION[precision],
+        device_placement=False,
+        kwargs_handlers=[several],
     )
