@@ -1,6 +1,7 @@
 # Two commands matter: `make suite SUITE=small_backbones` and `make test`. Both build .venv first, once.
 SUITE   ?= small_backbones
 SCALE   ?=
+EXECUTOR ?= local
 DATA    ?=
 RESULTS ?= results
 ARGS    ?=
@@ -9,12 +10,14 @@ TEST_PROCESSES ?= 2
 BOB     := .venv/bin/bob
 
 .DEFAULT_GOAL := help
-.PHONY: help suite test test-all lint types schema bench clean
+.PHONY: help suite test test-all test-slurm lint types schema bench clean
 
 help:
 	@echo "make suite SUITE=small_backbones   run a suite and print its ranking (SCALE=paper DATA=FOLDER for the real thing)"
+	@echo "make suite SUITE=... EXECUTOR=slurm   submit it to SLURM (docs/slurm.md)"
 	@echo "make test                          the default tests: CPU, offline, under 10 minutes on 2 cores"
 	@echo "make test-all                      the slow tests as well, with coverage"
+	@echo "make test-slurm                    the tests on a real SLURM; SLURM_CONF=\$$(.ci/slurm start DIR) starts one here"
 	@echo "make lint types                    ruff and mypy"
 	@echo "make bench                         the benchmarks, as ratios to a bare PyTorch loop"
 
@@ -28,7 +31,7 @@ help:
 	@touch $@
 
 suite: .venv/.built
-	$(BOB) run $(SUITE) --results $(RESULTS) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) $(ARGS)
+	$(BOB) run $(SUITE) --executor $(EXECUTOR) --results $(RESULTS) $(if $(SCALE),--scale $(SCALE)) $(if $(DATA),--data $(DATA)) $(ARGS)
 
 # Two processes of one thread each; OpenMP's threads of both would fight for the cores. Each file stays in one process.
 test: .venv/.built
@@ -36,6 +39,9 @@ test: .venv/.built
 
 test-all: .venv/.built
 	.venv/bin/python -m pytest --timeout=2400 -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
+
+test-slurm: .venv/.built
+	.venv/bin/python -m pytest -m slurm $(ARGS)
 
 lint: .venv/.built
 	.venv/bin/ruff check .
