@@ -217,3 +217,18 @@ def test_an_allocation_that_dies_in_its_set_up_lines_leaves_lost_jobs_that_statu
     assert "32 lost" in bob("status") and ResultStore(results).statuses() == {}
     (submission,) = submissions(results)
     assert read_submission(submission.folder) == submission
+
+
+def test_one_job_over_two_nodes_has_one_row_and_one_process_numbers(folder: Path) -> None:
+    vit = "[vit_tiny_patch16_224.random]"
+    suite = suite_file(folder / "nodes.yaml", protocols=FINETUNE, backbones=vit, seeds="[0]", seen=320)
+    bob("run", suite, "--executor", "slurm", "--nodes", "2", "--processes", "1", "--wait")
+    bob("run", suite, "--results", str(folder / "alone"), "--workers", "1", "--display", "none")
+    (spread,), (alone,) = (
+        pd.read_parquet(folder / name / "results.parquet").to_dict("records") for name in ("results", "alone")
+    )
+    assert (spread["status"], spread["processes"], alone["processes"]) == ("ok", 2, 1), spread["error"]
+    assert spread["job_id"] == alone["job_id"]
+    losses = [json.loads(row["search"])[0]["val_loss"] for row in (spread, alone)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+    assert abs(spread["score"] - alone["score"]) <= 1 / 40
