@@ -106,10 +106,10 @@ def training(results: Path, *, beside: set[str] = frozenset(), steps: int = 3) -
 
 
 def warn(allocation: str) -> None:
-    """Send an allocation what SLURM sends before a time limit."""
-    done = subprocess.run(["scancel", "--signal=USR2", allocation], capture_output=True, text=True)
-    # A step that ends at once is gone before scancel has heard of all its parts.
-    assert done.returncode == 0 or "complet" in done.stderr, done.stderr
+    """Send an allocation what SLURM sends before a time limit, and wait until it has given way."""
+    # A step that ends at once is gone before scancel has reached all its parts: its own word says nothing.
+    subprocess.run(["scancel", "--signal=USR2", allocation], capture_output=True, check=False)
+    until(lambda: (one := queue().get(allocation)) is None or one.waits, what=f"{allocation} giving way", within_s=120)
 
 
 def restart_slurmd(node: str) -> None:
