@@ -28,7 +28,7 @@ LAYERS = (
         "bob.memory",
     ),
     ("bob.backbones.spec", "bob.data.spec", "bob.data.corruptions.names"),
-    ("bob.job", "bob.context", "bob.suite", "bob.provenance", "bob.row", "bob.needs"),
+    ("bob.job", "bob.context", "bob.cluster", "bob.suite", "bob.provenance", "bob.pins", "bob.row", "bob.needs"),
     ("bob.artifacts", "bob.tasks.spec", "bob.tasks.result", "bob.tasks.classification_spec"),
     ("bob.store",),
     ("bob.backbones", "bob.data", "bob.metrics", "bob.params", "bob.estimate"),
