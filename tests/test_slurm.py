@@ -210,13 +210,16 @@ def test_a_job_out_of_attempts_has_a_row_with_the_reason(folder: Path) -> None:
     assert "started 1 times without an end: 1 x stopped by SIGUSR2" in row["error_message"]
 
 
-def test_an_allocation_that_dies_in_its_set_up_lines_leaves_lost_jobs_that_status_shows(folder: Path) -> None:
-    results, suite = folder / "results", suite_file(folder / "cluster.yaml")
-    bob("run", suite, "--executor", "slurm", "--setup", "exit 3", "--pack-min", "9")
+def test_jobs_of_an_allocation_that_died_outright_are_lost_until_another_runner_takes_them_over(folder: Path) -> None:
+    results, one = folder / "results", "[tf_efficientnet_lite0.in1k]"
+    suite = suite_file(folder / "two.yaml", protocols="knn", backbones=one, seeds="[0, 1]")
+    bob("run", suite, "--executor", "slurm", "--setup", "exit 3")
     until(lambda: not queue(), what="the end of all allocations")
-    assert "32 lost" in bob("status") and ResultStore(results).statuses() == {}
+    assert "2 lost" in bob("status") and ResultStore(results).statuses() == {}
     (submission,) = submissions(results)
     assert read_submission(submission.folder) == submission
+    bob("retry", "--lost")
+    assert json.loads(bob("status", "--json"))["counts"] == {"ok": 2}
 
 
 def test_one_job_over_two_nodes_has_one_row_and_one_process_numbers(folder: Path) -> None:

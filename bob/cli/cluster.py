@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bob.cluster import ClusterProfile, merged_profile, read_profile
-from bob.errors import ConfigError
+from bob.errors import BobError, ConfigError
 from bob.estimate import Machine
 from bob.job import Job
 from bob.settings import Settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bob.runners.submission import Submission
+
+log = logging.getLogger(__name__)
 
 # Flags of the command line by the profile's keys.
 FLAGS = (
@@ -93,13 +96,15 @@ def draft(
 ) -> tuple[Submission, list[Job]]:
     """Return what would be submitted, and its jobs: without those that are done, missing, or in the queue already.
 
+    A cluster that does not answer is an error only where something is to be submitted.
+
     Raises:
-        BobError: The cluster does not answer.
+        BobError: As said.
     """
     from bob.pins import pin
     from bob.provenance import now
     from bob.runners.packing import arrays, pack
-    from bob.runners.slurm import live_tasks, max_array_size, queue
+    from bob.runners.slurm import DEFAULT_MAX_ARRAY_SIZE, live_tasks, max_array_size, queue
     from bob.runners.submission import Array, Submission, new_id, settled, submissions
 
     results_dir = settings.results_dir.absolute()
@@ -110,7 +115,15 @@ def draft(
     owner = {job_id: one for one in earlier for array in one.arrays for task in array.tasks for job_id in task}
     queued = {job_id for ids in live.values() for job_id in ids if not settled(owner[job_id], [job_id], known)}
     todo = [job for job in jobs if not job.missing and statuses.get(job.id) != "ok" and job.id not in queued]
-    groups = arrays(pack(todo, profile), max_array_size=max_array_size())
+    try:
+        limit = max_array_size()
+    except BobError as error:
+        if getattr(options, "dry_run", True):
+            log.warning("%s Arrays are drawn up to SLURM's default of %d.", error.message, DEFAULT_MAX_ARRAY_SIZE)
+            limit = DEFAULT_MAX_ARRAY_SIZE
+        else:
+            raise
+    groups = arrays(pack(todo, profile), max_array_size=limit)
     submission = Submission(
         id=new_id(),
         suite=suite,

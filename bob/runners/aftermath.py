@@ -20,6 +20,7 @@ from bob.lease import Lease
 from bob.provenance import allocation_id
 from bob.run import failure_row
 from bob.runners.cancelling import Cancellations
+from bob.runners.presence import forget_dead
 from bob.runners.slurm import requeue, restarts
 from bob.runners.starts import Starts, out_of_attempts
 from bob.runners.submission import Submission, read_jobs, read_submission
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # SLURM may send its warning to the batch script's children too, and this is soon done.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     submission = read_submission(options.folder)
+    forget_dead(Path(submission.results_dir))
     left = give_up(submission, unfinished(submission, options.array, options.task), starts_so_far=restarts() + 1)
     if not left:
         return 0

@@ -72,6 +72,7 @@ def run_task(folder: Path, array: int, task: int) -> dict[str, int]:
             grace_s=submission.grace_s,
             display="lines",
             cores=cores,
+            memory_gb=shape.mem_gb,
             known=submission.known,
             attempts=submission.attempts,
             submission=submission.id,

@@ -101,6 +101,7 @@ class LocalRunner:
         failure_row: ``module:function`` that builds the row of a job without a number.
         preload: Modules the server imports.
         cores: CPU cores to share among the workers; None for all this process may use.
+        memory_gb: Memory to share among them, in 10^9 bytes; None for what is available.
         known: Records that each job had when it was submitted, of those that had any: one with more is settled. None
             for those of this moment, so that every job without an ``ok`` row is tried.
         attempts: Starts of a job without an end before it is given up with a row; None for any number.
@@ -128,6 +129,7 @@ class LocalRunner:
         failure_row: str = References.failure_row,
         preload: Sequence[str] = PRELOAD,
         cores: int | None = None,
+        memory_gb: float | None = None,
         known: Mapping[str, int] | None = None,
         attempts: int | None = None,
         submission: str = "",
@@ -148,7 +150,9 @@ class LocalRunner:
         todo = self._todo(self._store.statuses())
         cores = cores or cpu_count()
         each = processes_per_node(processes, nodes)
-        slots = plan_slots(workers=workers, device=device, jobs=len(todo), cores=cores, processes=each)
+        slots = plan_slots(
+            workers=workers, device=device, jobs=len(todo), cores=cores, memory_gb=memory_gb, processes=each
+        )
         self._setting = Setting(
             results_dir=results_dir.absolute(),
             cache_dir=cache_dir.absolute(),

@@ -125,6 +125,15 @@ def runners_at_work(results_dir: Path) -> list[RunnerState]:
     return found
 
 
+def forget_dead(results_dir: Path) -> None:
+    """Remove the heartbeats of runners of this host that were killed."""
+    folder = results_dir / FOLDER
+    for path in folder.glob("*.json") if folder.is_dir() else ():
+        found = _read(path)
+        if found is not None and _is_dead(found[0]):
+            path.unlink(missing_ok=True)
+
+
 def _clock(folder: Path) -> float:
     """Return the time by the file system's own clock, since hosts' clocks differ; by this host's if it is read-only."""
     if not folder.is_dir():
