@@ -27,6 +27,7 @@ from bob.runners.server import ForkServer
 from bob.runners.supervise import WorkerProcess
 from bob.runners.worker import Assignment, References
 from bob.store import ResultStore
+from bob.store.records import explained
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,8 @@ class Session:
 
     def _claim(self, work: Work) -> Lease | None:
         """Take the work for this runner; None if another is at it, or it is done already."""
-        lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
+        with explained(self._setting.results_dir):
+            lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
         if lease is None:
             self._schedule.hold(work)
             return None
@@ -204,8 +206,9 @@ class Session:
         for index, attempt in list(self._active.items()):
             attempt.enforce()
             if attempt.worker.ended():
-                self._settle(attempt)
+                # First: what is settled is closed, even if its row cannot be written and the run ends with that.
                 del self._active[index]
+                self._settle(attempt)
 
     def _settle(self, attempt: Attempt) -> None:
         worker, work = attempt.worker, attempt.work

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.context import Context, JobStopped
+from bob.errors import StoreError
 from bob.job import Job, Need
 from bob.registry import load_reference
 from bob.store import ResultStore
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S = 0.1
 PIPE_ATOMIC_BYTES = 4096
 MAX_MESSAGE = 2000
+SHOW_STACKS = signal.SIGUSR1  # every thread's stack goes to the log
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # The parts of a row that a runner says in one sentence.
 ROW_SUMMARY = ("status", "metric", "score", "score_low", "score_high", "wall_s", "error_class", "error_message")
@@ -123,6 +125,8 @@ def main(assignment: Assignment, writer: Connection) -> None:
     threading.Thread(target=_die_with_runner, name="lifeline", daemon=True).start()
     reporter = Reporter(writer.fileno())
     signal.signal(signal.SIGTERM, reporter.stop)
+    # Even while it waits in C for a device or a file that never answers.
+    faulthandler.register(SHOW_STACKS, file=2, all_threads=True)
     told = Context(**{**vars(context), "progress": reporter.progress})
     reporter.end(perform(assignment, told))
 
@@ -159,7 +163,11 @@ def _record_failure(assignment: Assignment, context: Context, error: BaseExcepti
     }
     if assignment.need is None:
         row = load_reference(references.failure_row)(assignment.job, context, **failure)
-        ResultStore(context.results_dir).append(row)
+        try:
+            ResultStore(context.results_dir).append(row)
+        except StoreError:
+            # The runner is told all the same: it finds no record and writes one, or ends with what keeps it from that.
+            log.exception("The row of this failure could not be written.")
     return {"status": failure["status"], "error_class": failure["error_class"], "error_message": failure["message"]}
 
 
