@@ -43,7 +43,7 @@ def tight(room_mb):
 
 def hungry(images, room_pictures):
     """Ask for 100 MB a picture, never touched, where there is room for so many pictures."""
-    tight(100 * room_pictures + 50)
+    tight(150 * room_pictures + 50)
     return torch.empty(len(images) * 100 * MB, dtype=torch.uint8)
 
 
@@ -106,6 +106,14 @@ class Faulty(nn.Module):
 
     def oom_at_one_picture(self, images):
         return hungry(images, 0) if self.training else None
+
+    def picture(self, images):
+        kind, _, path = SWITCH.read_text().partition(" ")
+        if path:
+            SWITCH.write_text("")
+            import test_faults_reading
+
+            getattr(test_faults_reading, kind)(Path(path))
 
     def fork_bomb(self, images):
         if os.fork() == 0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import fault_jobs
@@ -17,7 +16,7 @@ from bob.store import ResultStore
 ENDINGS = {
     "none": ("ok", None, ""),
     "nan": ("failed", "NumericalError", "every trial diverged; the last: the loss is nan at step 5 of 10, lr"),
-    "nan_scores": ("failed", "NumericalError", "every trial diverged; the last: a probability"),
+    "nan_scores": ("failed", "NumericalError", "the last: the probabilities of 20 of 20 samples are not finite"),
     "raises": ("failed", "KeyError", "a key that is not there"),
     "exits": ("failed", "SystemExit", "3"),
     "interrupts": ("failed", "KeyboardInterrupt", "KeyboardInterrupt"),

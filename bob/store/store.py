@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 FOLD_EVERY_S = 10.0
 FOLD_WAIT_S = 20.0
 LEFTOVER_AGE_S = 24 * 3600.0
+LEASE_SUFFIX = ".lease"
 
 
 class ResultStore:
@@ -271,7 +272,9 @@ class ResultStore:
             return None
 
     def _remove_leftovers(self, *, now: float) -> None:
-        """Remove temporary files that a killed writer left, once they are too old to be anyone's.
+        """Remove temporary files and leases that a killed writer left, once they are too old to be anyone's.
+
+        A lease that somebody holds is touched every few seconds.
 
         Args:
             now: In seconds, on the file system's clock.
@@ -281,7 +284,8 @@ class ResultStore:
                 continue
             for file in files:
                 path = Path(folder) / file
-                written_at = _mtime(path) if file.startswith(TEMPORARY_PREFIX) else None
+                is_passing = file.startswith(TEMPORARY_PREFIX) or file.endswith(LEASE_SUFFIX)
+                written_at = _mtime(path) if is_passing else None
                 if written_at is not None and now - written_at > LEFTOVER_AGE_S:
                     path.unlink(missing_ok=True)
 
