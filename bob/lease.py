@@ -22,12 +22,13 @@ from types import TracebackType
 
 import psutil
 
-from bob.files import read_regular, temporary_name
+from bob.files import naming, read_regular, temporary_name
 
 log = logging.getLogger(__name__)
 
 TTL_S = 60.0
 HEARTBEAT_S = 10.0
+PROC = Path("/proc")
 
 
 class Lease:
@@ -46,12 +47,17 @@ class Lease:
 
     @classmethod
     def try_take(cls, path: Path) -> Lease | None:
-        """Take the lease if it is free or its holder is gone; return None if somebody holds it."""
+        """Take the lease if it is free or its holder is gone; return None if somebody holds it.
+
+        Raises:
+            OSError: Its folder cannot be written, or the disk is full.
+        """
         path.parent.mkdir(parents=True, exist_ok=True)
         token = uuid.uuid4().hex
         mine = temporary_name(path)
-        mine.write_text(json.dumps({"token": token, **_whoami()}))
         try:
+            with naming(path):
+                mine.write_text(json.dumps({"token": token, **_whoami()}))
             for _ in range(2):
                 try:
                     os.link(mine, path)
@@ -69,11 +75,25 @@ class Lease:
         return content is not None and content.get("token") == self._token
 
     def release(self) -> None:
-        """Give the lease back; giving back a lease that was lost does nothing."""
+        """Give the lease back; giving back a lease that was lost does nothing.
+
+        One that cannot be removed (the disk became read-only) is free once this process is gone, or by its age.
+        """
         self._stop.set()
         self._thread.join(timeout=5)
-        if self.held():
-            self.path.unlink(missing_ok=True)
+        try:
+            if self.held():
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("The lease %s cannot be given back: %s.", self.path, error)
+
+    def seen_at(self) -> float:
+        """Return when the lease was last touched, in seconds on the file system's own clock: its notion of now.
+
+        It is what the times of other files there are to be compared with, whatever this host's clock says.
+        """
+        os.utime(self.path)
+        return self.path.stat().st_mtime
 
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT_S):
@@ -109,7 +129,24 @@ def holding(path: Path, *, timeout_s: float | None = None, poll_s: float = 0.1) 
 
 
 def _whoami() -> dict[str, str | int | float]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "born": psutil.Process().create_time()}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
+
+
+def _born(pid: int) -> str:
+    """Return what tells a process from an earlier one of its number, whatever happens to the system's clock.
+
+    On Linux the boot and the ticks since then. The time of day of its birth, which psutil gives, is worked out from
+    the clock of the one who asks: it moves when that clock is set.
+
+    Raises:
+        psutil.NoSuchProcess: There is none.
+    """
+    try:
+        boot = (PROC / "sys" / "kernel" / "random" / "boot_id").read_text().strip()
+        # The name, in brackets, may hold anything; what follows it does not. See proc(5), starttime.
+        return f"{boot} {(PROC / str(pid) / 'stat').read_text().rpartition(')')[2].split()[19]}"
+    except OSError:
+        return f"{psutil.Process(pid).create_time():.0f}"
 
 
 def _read(path: Path) -> dict[str, str | int | float] | None:
@@ -124,9 +161,8 @@ def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
     if content.get("host") != socket.gethostname():
         return False
     try:
-        process = psutil.Process(int(content["pid"]))
-        gone = process.status() == psutil.STATUS_ZOMBIE
-        return gone or abs(process.create_time() - float(content["born"])) > 1.0
+        pid = int(content["pid"])
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or _born(pid) != content["born"]
     except psutil.NoSuchProcess:
         return True
     except (KeyError, TypeError, ValueError, OverflowError):

@@ -1,8 +1,9 @@
-"""Peak memory of a piece of work on a device."""
+"""Peak memory of a piece of work on a device, and how a lack of memory is told. Imports torch on demand only."""
 
 from __future__ import annotations
 
 import ctypes
+import errno
 import gc
 import re
 import sys
@@ -15,7 +16,35 @@ from bob.errors import BobError
 MB = 1e6
 CLEAR_REFS = Path("/proc/self/clear_refs")
 STATUS = Path("/proc/self/status")
+# What torch says, of an allocator (CPU: Linux, Windows; CUDA and its libraries), of C++, of the kernel.
+SHORTAGE_TEXTS = (
+    "can't allocate memory",
+    "not enough memory",
+    "out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+    "bad allocation",
+    "Cannot allocate memory",
+)
+# oneDNN keeps its status to itself. These, and nothing after them, are what it says when a buffer or the memory for its
+# code cannot be had; of a shape that it cannot work on it says "could not create a primitive descriptor for ...".
+ONEDNN_SHORTAGE_TEXTS = (
+    "could not create a primitive",
+    "could not execute a primitive",
+    "could not create a memory object",
+)
 RESET_PEAK = "5"  # proc(5): resets the peak resident set size to the current one
+
+
+def is_shortage(error: BaseException) -> bool:
+    """Tell whether an error is a lack of memory, by its type and its text."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
+    text = str(error) if isinstance(error, RuntimeError) else ""
+    return text.strip() in ONEDNN_SHORTAGE_TEXTS or any(part in text for part in SHORTAGE_TEXTS)
 
 
 class NoCounterError(BobError):

@@ -19,11 +19,11 @@ from bob.errors import (
     BobError,
     DataMissingError,
     NumericalError,
-    OutOfMemoryError,
     WeightsMissingError,
 )
 from bob.files import canonical_json
 from bob.job import Job
+from bob.memory import is_shortage
 from bob.provenance import allocation_id, now, provenance
 from bob.registry import load_reference
 from bob.store import ResultStore
@@ -115,7 +115,7 @@ def failure_row(job: Job, context: Context, *, status: str, error_class: str, me
 
 def status_of(error: BaseException) -> str:
     """Return the row status an error stands for: ``oom``, ``skipped``, ``timeout`` or ``failed``."""
-    if isinstance(error, OutOfMemoryError | MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_shortage(error):
         return "oom"
     if isinstance(error, WeightsMissingError | DataMissingError):
         return "skipped"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 CHECK_VERSION = 2  # raised when other pictures count as bad
 MAX_THREADS = 16
+MACHINE_FAULTS = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EINTR)
 
 
 def bad_pictures(spec: DatasetSpec, cache_dir: Path) -> dict[str, str]:
@@ -73,7 +75,12 @@ def _decode_all(samples: Samples, indices: np.ndarray) -> dict[int, str]:
 
 
 def why_bad(samples: Samples, index: int) -> str | None:
-    """Decode one picture as a job would and return what is wrong with it, or None."""
+    """Decode one picture as a job would and return what is wrong with it, or None.
+
+    Raises:
+        OSError: The machine's fault, not the picture's (no memory, no file handle left, a disk that fails): the answer
+            would be kept, and the picture left out for ever.
+    """
     try:
         with samples.read(index) as image:
             refuse_bomb(image)
@@ -84,6 +91,8 @@ def why_bad(samples: Samples, index: int) -> str | None:
         if samples.check is not None:
             return samples.check(index)
     except BROKEN_PICTURE as error:
+        if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+            raise
         return f"{type(error).__name__}: {error}"
     return None
 

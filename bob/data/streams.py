@@ -10,6 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader
 
+from bob.errors import BobError
+
 LOOKAHEAD = 2
 EVALUATION = -1  # stands in the place of the epoch
 
@@ -80,10 +82,10 @@ class Processes:
     ) -> None:
         self._batches: list[list[Key]] = []
         self._loader: DataLoader[Any] = DataLoader(
-            views,  # type: ignore[arg-type]
+            _Telling(views),  # type: ignore[arg-type]
             batch_sampler=_Borrowed(lambda: self._batches),
             num_workers=workers,
-            collate_fn=collate,
+            collate_fn=_Collate(collate),
             persistent_workers=True,
             pin_memory=pin,
             multiprocessing_context=start_method,
@@ -92,7 +94,10 @@ class Processes:
     def stream(self, batches: list[list[Key]]) -> Iterator[Any]:
         """Yield one collated batch per list of keys, in order."""
         self._batches = batches
-        yield from self._loader
+        for batch in self._loader:
+            if isinstance(batch, BobError):
+                raise batch
+            yield batch
 
     def close(self) -> None:
         """Stop the worker processes."""
@@ -100,6 +105,31 @@ class Processes:
         if iterator is not None:
             iterator._shutdown_workers()
             self._loader._iterator = None
+
+
+class _Telling:
+    """Views, or the errors met instead of them: torch would make text of an error, traceback and all, and lose its
+    hint."""
+
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    def __getitem__(self, key: Key) -> Any:
+        try:
+            return self._views[key]
+        except BobError as error:
+            return error
+
+
+class _Collate:
+    """Collates a batch, or gives the first error in it."""
+
+    def __init__(self, collate: Callable[[list[Any]], Any]) -> None:
+        self._collate = collate
+
+    def __call__(self, views: list[Any]) -> Any:
+        error = next((view for view in views if isinstance(view, BobError)), None)
+        return self._collate(views) if error is None else error
 
 
 class _Borrowed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bob.data.spec import SPLITS
-from bob.files import write_text
+from bob.files import naming, write_text
 
 META = "meta.json"
 
@@ -76,8 +77,18 @@ def corrupted_split(corruption: str, severity: int) -> str:
 
 
 def features_file(folder: Path, split: str, *, count: int, width: int) -> np.memmap:
-    """Create a split's feature file, to be filled row by row: (count, width) float32."""
-    return np.lib.format.open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(count, width))
+    """Create a split's feature file, to be filled row by row: (count, width) float32.
+
+    Raises:
+        OSError: The disk has no room for it. A file whose blocks are only found as the rows come would then end the
+            process by a SIGBUS that names nothing.
+    """
+    path = folder / f"{split}.npy"
+    rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(count, width))
+    if hasattr(os, "posix_fallocate"):
+        with naming(path), path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    return rows
 
 
 def write_labels(folder: Path, split: str, pictures: Labelled) -> None:

@@ -67,6 +67,8 @@ class Attempt:
         if not self.stopped_for:
             self.stopped_for = reason
             self.kill_at = time.monotonic() + self.grace_s
+            if reason == "timeout":
+                self.worker.show_stacks()
             self.worker.terminate()
 
     def verdict(self) -> Outcome:
@@ -84,6 +86,7 @@ class Attempt:
             return {key: value for key, value in end.items() if key != "event"}
         if self.stopped_for == "timeout":
             message = f"stopped after {self.timeout_s / 60:.4g} min, the time a job of this suite may take"
+            message += f"; {self.worker.last_heard()}; its log shows where it was"
             return _failure("timeout", "TimeoutError", message)
         if self.stopped_for in ("interrupt", "cancel"):
             return {"status": "stopped"}

@@ -175,9 +175,11 @@ class LocalRunner:
         """Run what is missing; return when it is settled, or when Ctrl-C or SIGTERM has ended it.
 
         Raises:
-            BobError: Nothing can run: a module cannot be imported, or the store cannot be written.
+            BobError: Nothing can run: a module cannot be imported, the store cannot be written, or a newer version of
+                BoB wrote it.
         """
         clock = time.monotonic()
+        self._store.refuse_newer()
         statuses = self._store.statuses()
         missing = [job for job in self._jobs if job.missing and statuses.get(job.id) != "ok"]
         new_rows = [job for job in missing if self._record_missing(job, statuses.get(job.id))]

@@ -33,6 +33,7 @@ from bob.runners.starts import Starts, out_of_attempts
 from bob.runners.supervise import WorkerProcess
 from bob.runners.worker import Assignment, References
 from bob.store import ResultStore
+from bob.store.records import explained
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +169,8 @@ class Session:
 
     def _claim(self, work: Work) -> Lease | None:
         """Take the work for this runner; None if another is at it, or it is done already."""
-        lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
+        with explained(self._setting.results_dir):
+            lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
         if lease is None:
             self._schedule.hold(work)
             return None
@@ -189,7 +191,8 @@ class Session:
             return False
         try:
             if self._starts.count(job.id) < limit:
-                self._starts.begin(job.id, allocation_id() or socket.gethostname())
+                with explained(self._setting.results_dir):
+                    self._starts.begin(job.id, allocation_id() or socket.gethostname())
                 return False
             outcome = out_of_attempts(self._starts, job.id)
             self._append_failure(job, replace(self._context(work, self._setting.slots[0]), log_path=None), outcome)
@@ -269,8 +272,9 @@ class Session:
         for index, attempt in list(self._active.items()):
             attempt.enforce()
             if attempt.worker.ended():
-                self._settle(attempt)
+                # First: what is settled is closed, even if its row cannot be written and the run ends with that.
                 del self._active[index]
+                self._settle(attempt)
 
     def _settle(self, attempt: Attempt) -> None:
         worker, work = attempt.worker, attempt.work

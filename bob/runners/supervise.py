@@ -11,7 +11,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from bob.runners.server import ForkServer
-from bob.runners.worker import Assignment, main
+from bob.runners.worker import SHOW_STACKS, Assignment, main
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +45,7 @@ class WorkerProcess:
         self.pid: int = self._process.pid or 0
         self.started = time.monotonic()
         self.end: dict[str, Any] | None = None
+        self.last_progress: dict[str, Any] | None = None
         self._buffer = b""
 
     def waitables(self) -> list[Any]:
@@ -59,6 +60,8 @@ class WorkerProcess:
         for message in arrived:
             if message["event"] == "end":
                 self.end = message
+            elif message["event"] == "progress":
+                self.last_progress = message
         return arrived
 
     def ended(self) -> bool:
@@ -84,6 +87,19 @@ class WorkerProcess:
     def killed(self) -> bool:
         """Whether signal 9 ended it, as the kernel does when memory runs out."""
         return self._process.exitcode == -signal.SIGKILL
+
+    def last_heard(self) -> str:
+        """Return how far the job was by its last report, in words."""
+        if self.last_progress is None:
+            return "it had not reported any progress"
+        return "its last report: {phase!r}, {done} of {total}".format(**self.last_progress)
+
+    def show_stacks(self) -> None:
+        """Have the worker write what each of its threads is doing to its log; one that hangs in C does so too.
+
+        One that has hardly begun ends by it.
+        """
+        self._signal(os.kill, SHOW_STACKS)
 
     def terminate(self) -> None:
         """Ask the job to save and stop (its children are left to it)."""

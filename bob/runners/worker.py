@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.context import Context, JobStopped
+from bob.errors import StoreError
 from bob.job import Job, Need
 from bob.registry import load_reference
 from bob.store import ResultStore
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 REPORT_EVERY_S = 0.1
 PIPE_ATOMIC_BYTES = 4096
 MAX_MESSAGE = 2000
+SHOW_STACKS = signal.SIGUSR1  # every thread's stack goes to the log
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # The parts of a row that a runner says in one sentence.
 ROW_SUMMARY = ("status", "metric", "score", "score_low", "score_high", "wall_s", "error_class", "error_message")
@@ -134,6 +136,8 @@ def main(assignment: Assignment, writer: Connection) -> None:
     reporter = Reporter(writer.fileno())
     for number in (signal.SIGTERM, signal.SIGUSR2):  # SLURM sends its warnings to every process of a step
         signal.signal(number, reporter.stop)
+    # Even while it waits in C for a device or a file that never answers.
+    faulthandler.register(SHOW_STACKS, file=2, all_threads=True)
     told = Context(**{**vars(context), "progress": reporter.progress})
     if context.processes > 1:
         from bob.runners.launch import launch  # it starts fresh processes, each of which imports this module
@@ -179,7 +183,11 @@ def recorded(assignment: Assignment, outcome: dict[str, Any]) -> dict[str, Any]:
             error_class=outcome["error_class"],
             message=outcome["error_message"],
         )
-        ResultStore(assignment.context.results_dir).append(row)
+        try:
+            ResultStore(assignment.context.results_dir).append(row)
+        except StoreError:
+            # The runner is told all the same: it finds no record and writes one, or ends with what keeps it from that.
+            log.exception("The row of this failure could not be written.")
     return outcome
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
-import time
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,16 @@ from bob.errors import StoreError
 from bob.files import write_bytes
 from bob.lease import Lease, holding
 from bob.store.layout import STORED, TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
-from bob.store.records import REASON_SUFFIX, DamagedError, claim_attempt, explained, read_all, set_aside, write_record
+from bob.store.records import (
+    REASON_SUFFIX,
+    DamagedError,
+    claim_attempt,
+    explained,
+    read_all,
+    read_record,
+    set_aside,
+    write_record,
+)
 from bob.store.values import clean_row
 
 if TYPE_CHECKING:
@@ -28,6 +37,7 @@ FOLD_EVERY_S = 10.0
 FOLD_WAIT_S = 20.0
 LEFTOVER_AGE_S = 24 * 3600.0
 MAX_REASON = 2000
+LEASE_SUFFIX = ".lease"
 
 
 class ResultStore:
@@ -68,7 +78,14 @@ class ResultStore:
 
                 write_outcomes(self.layout.own(self.layout.outcomes(job_id, attempt)), outcomes, replicates)
             name = RecordName(job_id, attempt, values["status"])
-            write_record(self.layout, name, {**values, "attempt": attempt})
+            try:
+                write_record(self.layout, name, {**values, "attempt": attempt})
+            except OSError:
+                # Outcomes of a row that does not exist are read by nobody, and the disk may be full.
+                if not self.layout.record(name).exists():
+                    with contextlib.suppress(OSError):
+                        self.layout.outcomes(job_id, attempt).unlink()
+                raise
 
     def keep_sheet(self, job_id: str, png: bytes) -> str:
         """Keep a job's contact sheet, durably; call it before ``append``. Return its path relative to the folder.
@@ -135,6 +152,23 @@ class ResultStore:
         reasons = {p: p.with_name(p.name + REASON_SUFFIX) for p in paths}
         return {path.name: _reason(why) for path, why in reasons.items()}
 
+    def refuse_newer(self) -> None:
+        """Look at what has not been folded yet, changing nothing, so that no job runs in vain.
+
+        Raises:
+            StoreError: The folder holds rows of a newer version of BoB.
+        """
+        from bob.store.table import read_folded
+
+        covered: set[str] = set()
+        with contextlib.suppress(FileNotFoundError, DamagedError):
+            covered = read_folded(self.layout.table).covered
+        for name in self.layout.names():
+            if name.file not in covered:
+                # What is damaged is set aside, and said, when the table is folded.
+                with contextlib.suppress(DamagedError, OSError):
+                    read_record(self.layout, name)
+
     def fold(self, *, force: bool = False) -> Path:
         """Bring results.parquet up to date and return its path.
 
@@ -182,21 +216,19 @@ class ResultStore:
             )
 
     def _fold_if_due(self) -> None:
-        try:
-            # A clock that differs between hosts must not stop the folding, hence the absolute value.
-            if abs(time.time() - self.layout.table.stat().st_mtime) < FOLD_EVERY_S:
-                return
-        except FileNotFoundError:
-            log.debug("%s is folded for the first time.", self.layout.table)
         lease = Lease.try_take(self.layout.own(self.layout.fold_lease))
-        if lease is not None:
-            with lease:
+        if lease is None:
+            return
+        with lease:
+            # By the file system's clock on both sides: the clocks of hosts differ, and jump.
+            folded_at = _mtime(self.layout.table)
+            if folded_at is None or abs(lease.seen_at() - folded_at) >= FOLD_EVERY_S:
                 self._fold(lease)
 
     def _fold_now(self) -> Folded:
         try:
             with holding(self.layout.own(self.layout.fold_lease), timeout_s=FOLD_WAIT_S) as lease:
-                self._remove_leftovers()
+                self._remove_leftovers(now=lease.seen_at())
                 return self._fold(lease)
         except TimeoutError:
             log.warning("Another process has been folding for %.0f s; folding beside it.", FOLD_WAIT_S)
@@ -240,8 +272,14 @@ class ResultStore:
             set_aside(self.layout, self.layout.table, str(error))
             return None
 
-    def _remove_leftovers(self) -> None:
-        """Remove temporary files that a killed writer left, once they are too old to be anyone's."""
+    def _remove_leftovers(self, *, now: float) -> None:
+        """Remove temporary files and leases that a killed writer left, once they are too old to be anyone's.
+
+        A lease that somebody holds is touched every few seconds.
+
+        Args:
+            now: In seconds, on the file system's clock.
+        """
         for folder, folders, files in os.walk(self.layout.root):
             at_root = Path(folder) == self.layout.root
             if at_root:  # what else lies there, in a home folder say, is not ours
@@ -249,7 +287,9 @@ class ResultStore:
             for file in files:
                 path = Path(folder) / file
                 is_ours = not at_root or file.endswith(self.layout.table.name)
-                if is_ours and file.startswith(TEMPORARY_PREFIX) and time.time() - _mtime(path) > LEFTOVER_AGE_S:
+                is_passing = file.startswith(TEMPORARY_PREFIX) or (file.endswith(LEASE_SUFFIX) and not at_root)
+                written_at = _mtime(path) if is_ours and is_passing else None
+                if written_at is not None and now - written_at > LEFTOVER_AGE_S:
                     path.unlink(missing_ok=True)
 
 
@@ -260,11 +300,11 @@ def _reason(path: Path) -> str:
     return path.read_bytes()[:MAX_REASON].decode(errors="replace").strip()
 
 
-def _mtime(path: Path) -> float:
+def _mtime(path: Path) -> float | None:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
-        return time.time()
+        return None
 
 
 def load_results(path: Path | str = "results") -> pd.DataFrame:

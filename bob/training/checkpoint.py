@@ -50,9 +50,16 @@ class Checkpoints:
         return time.monotonic() - self._last >= self._interval_s
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replace the checkpoint: nested dicts and lists of tensors, numbers and text."""
+        """Replace the checkpoint: nested dicts and lists of tensors, numbers and text.
+
+        If it cannot be written, a warning says so, the one before stays, and training goes on: what it is kept for is
+        saving work, and a full disk may have room again when the row is written.
+        """
         started = time.monotonic()
-        self._write(LATEST, state)
+        try:
+            self._write(LATEST, state)
+        except OSError as error:
+            log.warning("The checkpoint could not be written, and training goes on without it: %s.", error)
         self._last = time.monotonic()
         self._interval_s = max(self._every_s, (self._last - started) / WRITING_SHARE)
 
@@ -61,7 +68,11 @@ class Checkpoints:
         return self._read(LATEST)
 
     def save_best(self, state: Mapping[str, Any]) -> None:
-        """Keep the best trial's weights."""
+        """Keep the best trial's weights.
+
+        Raises:
+            OSError: They cannot be written: what is scored in the end would be missing.
+        """
         self._write(BEST, state)
 
     def load_best(self) -> dict[str, Any] | None:
@@ -73,8 +84,14 @@ class Checkpoints:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _write(self, name: str, state: Mapping[str, Any]) -> None:
-        with replacing(self._folder / name) as temporary:
-            torch.save(dict(state), temporary)
+        with replacing(self._folder / name) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:
+                # torch's writer finds its positions wrong after a write that failed, and says only that.
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def _read(self, name: str) -> dict[str, Any] | None:
         path = self._folder / name

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from bob.errors import OutOfMemoryError
-from bob.training.memory import is_out_of_memory
+from bob.training.memory import is_out_of_memory, shortage_text
 from bob.training.precision import autocast
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class Forward:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
-                shortage = type(error).__name__
+                shortage = shortage_text(error)
             self._shrink(len(images), shortage)
 
     def _parts(self, images: Tensor, *beside: Tensor) -> Any:

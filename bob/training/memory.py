@@ -7,14 +7,17 @@ from pathlib import Path
 
 import torch
 
-OUT_OF_MEMORY_TEXTS = ("can't allocate memory", "not enough memory", "out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+from bob.memory import is_shortage
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether ``error`` is a lack of memory, on the CPU or on an accelerator."""
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in OUT_OF_MEMORY_TEXTS)
+    return isinstance(error, torch.cuda.OutOfMemoryError) or is_shortage(error)
+
+
+def shortage_text(error: BaseException) -> str:
+    """Return the first line of what a lack of memory says, or its type's name if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 class PeakMemory:

@@ -76,7 +76,7 @@ def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
     A diverged trial loses; the others go on. The caller clears ``search.checkpoints`` when the job is done.
 
     Raises:
-        NumericalError: Every trial diverged; the message is the last one's.
+        NumericalError: Every trial diverged; the message is the last one's, and the next attempt trains anew.
         OutOfMemoryError: Memory ran out with one picture at a time.
         JobStopped: The runner asked for it; the checkpoint is written.
         SystemExit: SIGTERM came and no runner listens; the checkpoint is written.
@@ -88,6 +88,8 @@ def run_search(search: Search) -> tuple[Found, dict[str, Any]]:
         trial_state = None
     best = search.checkpoints.load_best()
     if found.best is None or best is None:
+        # A rerun is asked for when its cause is gone: it must try again, not repeat what is written here.
+        search.checkpoints.clear()
         raise NumericalError(f"every trial diverged; the last: {found.trials[-1]['error']}", hint="Set smaller lrs.")
     return found, best["model"]
 

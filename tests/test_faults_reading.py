@@ -1,0 +1,100 @@
+"""Pictures that break or hang after they were checked, read in the job's process and in loader processes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import fault_jobs
+import pytest
+from classification_jobs import write_folder
+
+from bob.context import Context
+from bob.data import check
+from bob.data.check import bad_pictures
+from bob.data.resolve import resolve_dataset
+from bob.store import ResultStore
+
+COUNTS = {"train": 8, "val": 4, "test": 4}
+
+
+def truncate(path: Path) -> None:
+    """Leave half of a picture."""
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def hang(path: Path) -> None:
+    """Put in a picture's place what never answers, as a network drive that is gone does."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def vanish(path: Path) -> None:
+    """Remove a picture."""
+    path.unlink()
+
+
+def prepared(folder: Path, act: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write pictures and a suite of one backbone, in whose training, after every check, a picture of val acts up."""
+    monkeypatch.setenv("BOB_CACHE", str(folder / "cache"))
+    data = write_folder(folder / "data", counts=COUNTS)
+    fault_jobs.write(folder, ["picture"], data=f"folder:{data}")
+    victim = data / "val" / "dots" / "0.png"
+    (folder / "faults-on").write_text(f"{act.__name__} {victim}")
+    return victim
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loader_workers", [0, 1])
+@pytest.mark.parametrize("act", [truncate, vanish, hang])
+def test_a_picture_that_breaks_after_its_check_costs_the_job_that_reads_it_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, act: Callable[[Path], None], loader_workers: int
+) -> None:
+    victim = prepared(tmp_path, act, monkeypatch)
+    whole = victim.read_bytes()
+    seen = victim.stat()
+    summary = fault_jobs.run(tmp_path, loader_workers=loader_workers, timeout_min=lambda fault: 0.6)
+    store = ResultStore(tmp_path / "results")
+    row = store.load().iloc[0]
+    if act is hang:
+        assert summary.counts == {"timeout": 1}, row.error_message
+        assert "its last report: 'trial 1 of 1', 10 of 10" in row.error_message or "'scoring" in row.error_message
+        assert "most recent call first" in (tmp_path / "results" / row.log_path).read_text()
+    else:
+        assert summary.counts == {"failed": 1}, row.error_message
+        assert row.error_class == "DataError"
+        assert row.error_message.startswith("picture 'val/dots/0.png' could be read when it was checked, but not now")
+        assert "Traceback" not in row.error_message
+    assert fault_jobs.children() == []
+    victim.unlink(missing_ok=True)
+    victim.write_bytes(whole)
+    os.utime(victim, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert fault_jobs.run(tmp_path, loader_workers=loader_workers).counts == {"ok": 1}
+    assert len(store.load()) == 1
+    assert fault_jobs.leftovers(tmp_path) == []
+
+
+def test_a_machine_without_a_file_handle_left_makes_no_picture_bad_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write_folder(tmp_path / "data", counts=COUNTS)
+    context = Context(results_dir=tmp_path / "results", cache_dir=tmp_path / "cache")
+    spec = resolve_dataset(f"folder:{data}", cache_dir=context.cache_dir, data_dir=None)
+    read = check.why_bad
+
+    def out_of_handles(samples: object, index: int) -> str | None:
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+        try:
+            return read(samples, index)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    monkeypatch.setattr(check, "why_bad", out_of_handles)
+    with pytest.raises(OSError, match="Too many open files"):
+        bad_pictures(spec, context.cache_dir)
+    monkeypatch.undo()
+    assert bad_pictures(spec, context.cache_dir) == {}
