@@ -64,6 +64,15 @@ class Round:
         self._reader.join(60)
         assert self._reader.exitcode == 0, "a table could not be read; the traceback is above"
 
+    def __enter__(self) -> Round:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for process in (*self._at_work.values(), self._loader, self._reader):
+            with contextlib.suppress(ValueError):  # closed already
+                process.kill()
+                process.join()
+
     def _write(self, writer: int) -> BaseProcess:
         others = [self._writers, self._rows]
         return start(append_share, self.store.layout.root, writer, *others, self.logs[writer])
@@ -135,8 +144,9 @@ def test_writers_and_readers_killed_at_random_lose_no_row_and_leave_a_readable_s
     kills: Counter[str] = Counter()
     for number in range(rounds):
         began = time.monotonic()
-        current = Round(tmp_path / f"{number:02d}", writers=writers, rows=rows, dice=random.Random(number))
-        current.run(kills=KILLS_PER_WRITER * writers)
+        dice = random.Random(number)
+        with Round(tmp_path / f"{number:02d}", writers=writers, rows=rows, dice=dice) as current:
+            current.run(kills=KILLS_PER_WRITER * writers)
         written = time.monotonic() - began
         current.check()
         kills += current.kills

@@ -180,13 +180,15 @@ class Setup:
         phase: str,
         change: int | None = None,
         beside: Sequence[np.ndarray] = (),
+        start: int = 0,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (n,), outputs (n, ...) float32) of a split in order, reporting progress under ``phase``.
 
         ``beside`` are arrays with an entry per picture of the split, which the model takes beside the pictures.
+        ``start`` is the index of the first picture: on a border of batches, they are those of a whole pass.
         """
-        done, total = 0, len(batches.pictures)
-        for images, indices in batches.evaluation(change=change):
+        done, total = start, len(batches.pictures)
+        for images, indices in batches.evaluation(start, change=change):
             rows = [torch.from_numpy(values[indices]) for values in beside]
             yield indices, forward(images, *rows).cpu().numpy()
             done += len(indices)
