@@ -146,23 +146,27 @@ class _Writer:
     def _fill(self, split: str, rows: np.ndarray, batches: PictureBatches, change: int | None) -> float:
         """Fill in the rows of a split; return the seconds that took, in all attempts."""
         before = self._unfinished.restore(split, rows)
-        clock = time.perf_counter
-        started = clock()
-        outputs = self._setup.outputs(
-            self._forward, batches, phase=f"features of {split}", change=change, start=before.rows
-        )
+        started, done = time.perf_counter(), before.rows
 
+        def note() -> float:
+            seconds = before.seconds + time.perf_counter() - started
+            self._unfinished.extra = {"part": self._forward.part, "peak_mb": self.peak_mb}
+            self._unfinished.advance(split, rows, done=done, seconds=seconds)
+            return seconds
+
+        phase = f"features of {split}"
+        outputs = self._setup.outputs(self._forward, batches, phase=phase, change=change, start=done)
         try:
             for indices, features in outputs:
                 _check(features, indices, batches.pictures.ids)
                 rows[indices] = features
                 done = int(indices[-1]) + 1
-                self._unfinished.extra = {"part": self._forward.part, "peak_mb": self.peak_mb}
-                self._unfinished.advance(split, rows, done=done, seconds=before.seconds + clock() - started)
+                note()
         except JobStopped:
+            note()
             self._unfinished.save()
             raise
-        return before.seconds + clock() - started
+        return note()
 
 
 def _check(features: np.ndarray, indices: np.ndarray, ids: tuple[str, ...]) -> None:
