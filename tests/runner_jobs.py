@@ -58,7 +58,8 @@ def execute(job: Job, context: Context) -> dict[str, Any]:
     note(context, f"run {job.seed} {os.getpid()} {os.getppid()} {context.threads}")
     print(f"job {job.seed} says hello", flush=True)
     ACTS[job.param("act")](job, context)
-    row = base_row(job, context) | {"status": "ok", "score": 0.5}
+    score = float("nan") if job.param("act") == "nan" else 0.5
+    row = base_row(job, context) | {"status": "ok", "score": score}
     ResultStore(context.results_dir).append(row, {"sample_id": np.array(["a"]), "label": np.array([1])})
     note(context, f"end {job.seed}")
     return row
@@ -121,6 +122,22 @@ def family(job: Job, context: Context) -> None:
     time.sleep(600)
 
 
+def linger(job: Job, context: Context) -> None:
+    """Leave a child behind."""
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    note(context, f"child {child.pid}")
+
+
+def kill_server(job: Job, context: Context) -> None:
+    """Kill the server that this process was forked from; the second time, do nothing."""
+    try:
+        (context.cache_dir / f"killed-{job.seed}").touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(600)
+
+
 def fail(job: Job, context: Context) -> None:
     """Raise an ordinary error."""
     raise ValueError("three is not four")
@@ -144,6 +161,10 @@ def chatter(job: Job, context: Context) -> None:
 
 ACTS = {
     "quick": lambda job, context: None,
+    "nan": lambda job, context: None,
+    "hang": lambda job, context: time.sleep(600),
+    "linger": linger,
+    "kill_server": kill_server,
     "sleep": sleep,
     "save": save,
     "family": family,

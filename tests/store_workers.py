@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import time
+import zlib
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bob.files import write_bytes
 from bob.job import Need
 from bob.lease import holding
 from bob.store import ResultStore
+from bob.store.layout import Layout
 
 SPAWN = multiprocessing.get_context("spawn")
 NEED = Need(kind="features", content=(("backbone", "x"),))
@@ -69,6 +71,69 @@ def append_forever(folder: Path, token: str, acknowledged: Path) -> None:
         if index % 5 == 4:
             store.fold(force=True)
         index += 1
+
+
+def share_of(writer: int, writers: int, rows: int) -> list[str]:
+    """Return the jobs of one writer; every tenth is the next writer's as well."""
+    own = [(writer, index) if index % 10 < 9 else ((writer + 1) % writers, index - 1) for index in range(rows)]
+    return [f"{(37 * index + owner) % 256:02x}{owner:02x}{index:06x}" for owner, index in own]
+
+
+def score_of(job_id: str, writer: int) -> float:
+    """Return the score that this writer gives the job: another one than any other writer's."""
+    return zlib.crc32(f"{job_id} {writer}".encode()) / 2**32
+
+
+def acknowledged(logs: list[Path]) -> list[tuple[int, str]]:
+    """Return (writer, job) of every append that has returned."""
+    return [(writer, job) for writer, log in enumerate(logs) for job in said(log)]
+
+
+def append_share(folder: Path, writer: int, writers: int, rows: int, log: Path) -> None:
+    """Append the writer's jobs that its log lacks, saying each job's id once its append returned.
+
+    Of a job that two writers share, one says that it failed. The table is folded halfway and at the end.
+    """
+    import numpy as np
+
+    store, done = ResultStore(folder), set(said(log))
+    for index, job_id in enumerate(share_of(writer, writers, rows)):
+        if job_id in done:
+            continue
+        status = "failed" if index % 20 == 9 else "ok"
+        row = {"job_id": job_id, "status": status, "score": score_of(job_id, writer), "host": str(writer)}
+        outcomes = {"sample_id": np.array([job_id])} if index % 5 == 0 else None
+        store.append({**row, f"extra_{index % 3}": index}, outcomes)
+        say(log, job_id)
+        if index % (rows // 2) == rows // 2 - 1:
+            store.fold(force=True)
+
+
+def load_forever(folder: Path, logs: list[Path], log: Path) -> None:
+    """Load again and again: what was acknowledged before must be there."""
+    store = ResultStore(folder)
+    while True:
+        before = {job for _, job in acknowledged(logs)}
+        jobs = store.load()["job_id"]
+        assert jobs.is_unique and before <= set(jobs)
+        say(log, f"{len(jobs)}")
+        time.sleep(0.5)
+
+
+def read_forever(layout: Layout, log: Path, over: Path) -> None:
+    """Read the table again and again with pandas alone, until a file says that it is over.
+
+    pandas opens a path twice, and the table may be replaced between; an open file stays what it was.
+    """
+    import pandas as pd
+
+    while not over.exists():
+        if layout.table.exists():
+            with layout.table.open("rb") as file:
+                rows = pd.read_parquet(file)
+            assert rows["job_id"].is_unique and rows["status"].isin(["ok", "failed"]).all()
+            say(log, f"{len(rows)}")
+        time.sleep(0.02)
 
 
 def attempt_many(folder: Path, status: str, attempts: int) -> None:

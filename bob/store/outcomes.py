@@ -70,7 +70,7 @@ def read_outcomes(path: Path, columns: Collection[str] | None = None) -> pd.Data
     table = read_arrow(path, columns)
     packed = (table.schema.metadata or {}).get(_METADATA)
     # What else the metadata says is for pandas to believe, and nobody wrote that here.
-    frame = table.replace_schema_metadata(None).to_pandas()
+    frame = table.replace_schema_metadata(None).to_pandas(use_threads=False)
     if packed is not None:
         if len(packed) % 8:
             raise DamagedError(f"its replicates are {len(packed)} bytes, no whole number of float64 values")

@@ -64,7 +64,7 @@ def write_table(path: Path, folded: Folded) -> None:
 def to_pandas(folded: Folded) -> pd.DataFrame:
     """Return the rows in the order and with the types that ``pandas.read_parquet`` gives them."""
     table = _ordered(folded.table)
-    return table.replace_schema_metadata({"pandas": json.dumps(_pandas_metadata(table))}).to_pandas()
+    return table.replace_schema_metadata({"pandas": json.dumps(_pandas_metadata(table))}).to_pandas(use_threads=False)
 
 
 def _ordered(table: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -186,14 +187,16 @@ class Setup:
         phase: str,
         change: int | None = None,
         beside: Sequence[np.ndarray] = (),
+        start: int = 0,
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield (indices (n,), outputs (n, ...) float32) of a split in order, reporting progress under ``phase``.
 
         Of several processes each computes whole batches in turn, and all are given all outputs.
 
         ``beside`` are arrays with an entry per picture of the split, which the model takes beside the pictures.
+        ``start`` is the index of the first picture: on a border of batches, they are those of a whole pass.
         """
-        done, total = 0, len(batches.pictures)
+        done, total = start, len(batches.pictures)
 
         def compute(batch: tuple[Tensor, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             images, indices = batch
@@ -205,8 +208,10 @@ class Setup:
             done += len(result[0])
             self.context.progress(phase, done, total)
 
-        mine = batches.evaluation(change=change, part=self.ranks.part)
-        yield from self.ranks.in_turn(mine, compute, count=batches.evaluation_steps, report=report)
+        mine = batches.evaluation(start, change=change, part=self.ranks.part)
+        yield from self.ranks.in_turn(
+            mine, compute, count=math.ceil((total - start) / batches.batch_size), report=report
+        )
 
     def notes(self, model_pooling: str | None = None) -> dict[str, Any]:
         """Return the columns that qualify every number of this job."""
