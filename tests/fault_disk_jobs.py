@@ -17,12 +17,12 @@ def fail_on_a_full_disk(job: Job, context: Context) -> dict[str, Any]:
         with contextlib.suppress(OSError), filler.open("ab", buffering=0) as file:
             while True:
                 file.write(b"x" * size)
-    record = worker._record_failure
+    record = worker.recorded
 
     def then_make_room(*args: Any) -> dict[str, Any]:
         outcome = record(*args)
         filler.unlink()
         return outcome
 
-    worker._record_failure = then_make_room
+    worker.recorded = then_make_room
     raise ValueError("three is not four")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -105,11 +106,13 @@ class Presence:
             temporary.replace(self._path)
         except OSError as error:
             log.warning("The heartbeat %s cannot be written: %s.", self._path, error)
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
 
     def close(self) -> None:
-        """Take the heartbeat away."""
-        self._path.unlink(missing_ok=True)
+        """Take the heartbeat away; where that cannot be done, its age does."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()
 
 
 def runners_at_work(results_dir: Path) -> list[RunnerState]:
@@ -145,7 +148,8 @@ def _clock(folder: Path) -> float:
     except OSError:
         return time.time()
     finally:
-        probe.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            probe.unlink()
 
 
 def _read(path: Path) -> tuple[RunnerState, float] | None:
