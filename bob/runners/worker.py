@@ -142,9 +142,10 @@ def main(assignment: Assignment, writer: Connection) -> None:
     if context.processes > 1:
         from bob.runners.launch import launch  # it starts fresh processes, each of which imports this module
 
-        reporter.end(recorded(assignment, launch(assignment, told)))
+        outcome = launch(assignment, told)
     else:
-        reporter.end(recorded(assignment, perform(assignment, told)))
+        outcome = perform(assignment, told)
+    reporter.end(recorded(assignment, outcome))
 
 
 def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
