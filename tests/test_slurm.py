@@ -166,9 +166,15 @@ def test_a_suite_disturbed_in_every_way_has_one_row_per_job_and_the_numbers_of_a
 
 
 def compare_with_uninterrupted(folder: Path, rows: pd.DataFrame, job_ids: list[str]) -> None:
-    """Run the suite's fine-tunings here, undisturbed, and compare scores, trials and every sample's outcome."""
+    """Run the same fine-tunings here, undisturbed, and compare scores, trials and every sample's outcome."""
     alone = folder / "alone"
-    suite = suite_file(folder / "alone.yaml", protocols=FINETUNE)
+    backbones, seeds = (sorted(set(rows.loc[job_ids, name])) for name in ("backbone", "seed"))
+    suite = suite_file(
+        folder / "alone.yaml",
+        protocols=FINETUNE,
+        backbones=f"[{', '.join(backbones)}]",
+        seeds=str(list(map(int, seeds))),
+    )
     bob("run", suite, "--results", str(alone), "--workers", "2", "--display", "none")
     other = pd.read_parquet(alone / "results.parquet").set_index("job_id")
     for job_id in job_ids:
