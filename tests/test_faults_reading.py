@@ -70,7 +70,8 @@ def test_a_picture_that_breaks_after_its_check_costs_the_job_that_reads_it_and_i
     victim.unlink(missing_ok=True)
     victim.write_bytes(whole)
     os.utime(victim, ns=(seen.st_atime_ns, seen.st_mtime_ns))
-    assert fault_jobs.run(tmp_path, loader_workers=loader_workers).counts == {"ok": 1}
+    again = fault_jobs.run(tmp_path, loader_workers=loader_workers)
+    assert again.counts == {"ok": 1}, again
     assert len(store.load()) == 1
     assert fault_jobs.leftovers(tmp_path) == []
 
