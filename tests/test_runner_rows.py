@@ -15,8 +15,11 @@ import pytest
 from runner_jobs import events, job, run_suite
 
 from bob.errors import BobError
-from bob.runners import attempt
+from bob.runners import attempt, session
 from bob.runners.interrupts import Interrupts
+from bob.runners.server import ForkServer
+from bob.runners.supervise import WorkerProcess
+from bob.runners.worker import Assignment
 from bob.store import ResultStore
 
 
@@ -96,6 +99,22 @@ def test_a_job_that_returns_without_a_row_is_recorded_as_failed(tmp_path: Path) 
     summary = run_suite(tmp_path, [job(0)], execute="runner_jobs:base_row")
     assert summary.counts == {"failed": 1}
     assert "left no row" in summary.failures[0].reason
+
+
+def test_a_job_that_is_done_before_its_start_returns_is_settled_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResultStore(tmp_path / "results")
+
+    class Slow(WorkerProcess):
+        def __init__(self, server: ForkServer, assignment: Assignment) -> None:
+            super().__init__(server, assignment)
+            while not store.attempts(assignment.job.id):
+                time.sleep(0.005)
+
+    monkeypatch.setattr(session, "WorkerProcess", Slow)
+    assert run_suite(tmp_path, [job(0), job(1, "fail")]).counts == {"ok": 1, "failed": 1}
+    assert [store.attempts(job(0).id), store.attempts(job(1, "fail").id)] == [1, 1]
 
 
 def test_a_module_that_the_server_cannot_import_is_an_error_not_a_silence(tmp_path: Path) -> None:

@@ -224,6 +224,7 @@ class Session:
         )
         # What runs alone comes before all else, so that this starts another server once in a run at most.
         self._server.use(setting.alone if work.exclusive else setting.shared)
+        records_before = self._store.attempts(work.job.id)  # before the start: a quick job is done right after it
         try:
             worker = WorkerProcess(self._server, assignment)
         except BaseException:
@@ -234,7 +235,7 @@ class Session:
             slot=slot,
             worker=worker,
             lease=lease,
-            records_before=self._store.attempts(work.job.id),
+            records_before=records_before,
             timeout_s=60 * (setting.timeout_min or work.job.timeout_min),
             grace_s=setting.grace_s,
         )

@@ -115,6 +115,9 @@ class WorkerProcess:
     def close(self) -> None:
         """Remove what the worker may have left running, read its last words, and free what it held here."""
         self._signal(os.killpg, signal.SIGKILL)
+        if self.lost():
+            # Only its server is known to be dead; before it has its own group, it is reached by its own number alone.
+            self._signal(os.kill, signal.SIGKILL)
         self.messages()
         self._reader.close()
         self._process.join()
