@@ -38,7 +38,7 @@ test: .venv/.built
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-all: .venv/.built
-	.venv/bin/python -m pytest --timeout=2400 -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --timeout=2400 -m "not gpu and not slurm" --cov=bob --cov-report=term $(ARGS)
 
 test-slurm: .venv/.built
 	.venv/bin/python -m pytest -m slurm $(ARGS)
