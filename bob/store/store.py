@@ -244,9 +244,9 @@ class ResultStore:
         for folder, _, files in os.walk(self.layout.root):
             if Path(folder).name in ("work", "logs"):
                 continue
-            for file in files:
-                path = Path(folder) / file
-                if file.startswith(TEMPORARY_PREFIX) and time.time() - _mtime(path) > LEFTOVER_AGE_S:
+            # Names first: a Path for each of all the store's files took two thirds of a fold.
+            for path in [Path(folder) / file for file in files if file.startswith(TEMPORARY_PREFIX)]:
+                if time.time() - _mtime(path) > LEFTOVER_AGE_S:
                     path.unlink(missing_ok=True)
 
 
