@@ -6,9 +6,7 @@ import functools
 import json
 import logging
 import multiprocessing
-import os
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -134,7 +132,7 @@ def test_an_extraction_killed_at_random_goes_on_and_is_bit_equal(data, tmp_path,
         while maker.is_alive() and len(said(log)) <= before + 1:
             time.sleep(0.005)
         time.sleep(dice.uniform(0, 0.1))
-        os.kill(maker.pid, signal.SIGKILL)
+        maker.kill()
         maker.join()
         killed += 1
         assert not artifact.exists() or maker.exitcode == 0

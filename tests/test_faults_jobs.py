@@ -30,7 +30,7 @@ ENDINGS = {
     "oom_at_one_picture": ("oom", "OutOfMemoryError", "one picture at a time ([enforce fail"),
     "hangs": ("timeout", "TimeoutError", "its last report: 'trial 1 of 1', 4 of 10"),
 }
-TIMEOUT_MIN = {"hangs": 0.25}
+TIMEOUT_MIN = {"hangs": 1.0}
 FEW = ["none", "nan", "exits", "segfaults", "metric", "oom_at_a_step", "oom_at_one_picture"]
 
 

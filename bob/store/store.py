@@ -284,11 +284,11 @@ class ResultStore:
             at_root = Path(folder) == self.layout.root
             if at_root:  # what else lies there, in a home folder say, is not ours
                 folders[:] = [name for name in folders if name in STORED]
-            for file in files:
-                path = Path(folder) / file
-                is_ours = not at_root or file.endswith(self.layout.table.name)
-                is_passing = file.startswith(TEMPORARY_PREFIX) or (file.endswith(LEASE_SUFFIX) and not at_root)
-                written_at = _mtime(path) if is_ours and is_passing else None
+                files = [file for file in files if file.endswith(self.layout.table.name)]
+            # Names first: a Path for each of all the store's files took two thirds of a fold.
+            passing = [file for file in files if file.startswith(TEMPORARY_PREFIX) or file.endswith(LEASE_SUFFIX)]
+            for path in (Path(folder) / file for file in passing):
+                written_at = _mtime(path)
                 if written_at is not None and now - written_at > LEFTOVER_AGE_S:
                     path.unlink(missing_ok=True)
 
