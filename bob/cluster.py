@@ -18,6 +18,9 @@ Option = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$", max_length=40)]
 NEEDS_TRUST = ("setup", "options")
 
 
+OWN_OPTIONS = ("output", "error", "array", "signal", "open-mode", "comment", "requeue")
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -109,11 +112,40 @@ def merged_profile(
             hint="Read them; then give --trust-cluster, or put them into a profile of your own (--cluster FILE).",
         )
     try:
-        return ClusterProfile.model_validate({**file, **suite, **flags})
+        rules = [
+            {name: value for name, value in rule.items() if name not in flags and value is not None}
+            for rule in (*file.get("rules", ()), *suite.get("rules", ()))
+        ]
+        profile = ClusterProfile.model_validate({**file, **suite, **flags, **({"rules": rules} if rules else {})})
     except ValidationError as error:
         item = error.errors(include_url=False)[0]
         name = ".".join(str(part) for part in item["loc"])
         raise ConfigError(f"cluster setting {name} is {item['input']!r}: {item['msg'].lower()}.") from error
+    _refuse_contradictions(profile)
+    return profile
+
+
+def _refuse_contradictions(profile: ClusterProfile) -> None:
+    """Raise ConfigError for values that only an allocation would find not to go together."""
+    taken = [name for name in profile.options if name in OWN_OPTIONS]
+    if taken:
+        raise ConfigError(f"cluster setting options.{taken[0]} is BoB's own to set.", hint=f"Take {taken[0]} out.")
+    shaped: list[ClusterProfile | ShapeRule] = [profile, *profile.rules]
+    for one in shaped:
+        time_min = one.time_min or profile.time_min
+        if profile.warn_s * 2 > time_min * 60:
+            raise ConfigError(
+                f"cluster setting time_min is {time_min}, of which jobs are told to stop {profile.warn_s} s ahead "
+                "(warn_s): expected twice that at least.",
+                hint="Raise time_min, or lower warn_s.",
+            )
+        gpus = profile.gpus if one.gpus is None else one.gpus
+        processes = one.processes or profile.processes
+        if gpus and processes not in (None, gpus):
+            raise ConfigError(
+                f"cluster setting processes is {processes} and gpus is {gpus}: expected a process per GPU.",
+                hint="Leave processes out where there are GPUs.",
+            )
 
 
 def _fault(source: YamlSource, item: dict[str, Any]) -> str:

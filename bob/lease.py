@@ -129,10 +129,10 @@ def holding(path: Path, *, timeout_s: float | None = None, poll_s: float = 0.1) 
 
 
 def _whoami() -> dict[str, str | int | float]:
-    return {"host": socket.gethostname(), "pid": os.getpid(), "born": _born(os.getpid())}
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid())}
 
 
-def _born(pid: int) -> str:
+def born(pid: int) -> str:
     """Return what tells a process from an earlier one of its number, whatever happens to the system's clock.
 
     On Linux the boot and the ticks since then. The time of day of its birth, which psutil gives, is worked out from
@@ -162,7 +162,7 @@ def _holder_is_gone(content: dict[str, str | int | float]) -> bool:
         return False
     try:
         pid = int(content["pid"])
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or _born(pid) != content["born"]
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE or born(pid) != content["born"]
     except psutil.NoSuchProcess:
         return True
     except (KeyError, TypeError, ValueError, OverflowError):

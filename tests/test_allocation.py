@@ -23,6 +23,7 @@ def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
     write_folder(tmp_path / "pictures")
     monkeypatch.setattr(slurm, "submit", lambda submission, profile: submission)
     monkeypatch.setattr(slurm, "has_slurm", lambda: False)
+    monkeypatch.setattr(slurm, "require_slurm", lambda: None)
     flags = f"--task classification --protocol knn --data {tmp_path / 'pictures'} --set image_size=32 --seed 0 --seed 1"
     flags += " --set precision=fp32 --set profile=false --pack-min 0"
     command = ["run", "--backbone", LITE0, *flags.split(), "--executor", "slurm", "--cpus", "1"]

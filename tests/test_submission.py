@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def test_jobs_come_back_equal_with_their_ids(tmp_path: Path) -> None:
     submission = submitted(tmp_path)
     assert read_submission(submission.folder) == submission
     assert list(read_jobs(submission.folder).values()) == JOBS
-    assert jobs_of(tmp_path / "results", [JOBS[1].id, "nobody"]) == {JOBS[1].id: JOBS[1]}
+    assert jobs_of(tmp_path / "results", [JOBS[1].id, "nobody"]) == {JOBS[1].id: (JOBS[1], submission)}
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"id": 3}', "null"])
@@ -131,26 +132,46 @@ def test_what_an_allocation_left_is_what_has_no_row_since_and_nobody_cancelled(t
 def test_a_job_is_given_up_after_its_attempts_with_how_each_ended(tmp_path: Path) -> None:
     submission, starts = submitted(tmp_path), Starts(tmp_path / "results")
     starts.begin(JOBS[0].id, "77_0")
-    assert give_up(submission, JOBS[:1], starts_so_far=1) == JOBS[:1]
+    assert give_up(submission, 0, 0, starts_so_far=1) == JOBS[:3]
     starts.stop(JOBS[0].id, "stopped by SIGUSR2")
     starts.begin(JOBS[0].id, "77_0")
     assert out_of_attempts(starts, JOBS[0].id)["status"] == "failed"
-    assert give_up(submission, JOBS[:2], starts_so_far=1) == JOBS[1:2]
+    assert give_up(submission, 0, 0, starts_so_far=2) == JOBS[1:3]
     row = ResultStore(tmp_path / "results").record(JOBS[0].id)
-    assert (row["status"], row["error_class"]) == ("failed", "OutOfAttempts")
+    assert (row["status"], row["error_class"], row["submission"]) == ("failed", "OutOfAttempts", submission.id)
     assert "started 2 times without an end: 1 x stopped by SIGUSR2; 1 x killed without a word" in row["error_message"]
     assert starts.count(JOBS[0].id) == 0
-    assert give_up(submission, JOBS[:1], starts_so_far=9) == [] or ResultStore(tmp_path / "results").attempts(
-        JOBS[0].id
-    )
 
 
-def test_an_allocation_that_never_comes_to_its_jobs_is_not_started_for_ever(tmp_path: Path) -> None:
+def test_an_allocation_that_never_gets_anything_done_is_not_started_for_ever(tmp_path: Path) -> None:
     submission = submitted(tmp_path)
-    assert give_up(submission, JOBS, starts_so_far=1) == JOBS
-    assert give_up(submission, JOBS, starts_so_far=2) == []
-    row = ResultStore(tmp_path / "results").record(JOBS[3].id)
-    assert "never came to this job" in row["error_message"]
+    assert give_up(submission, 0, 0, starts_so_far=1) == JOBS[:3]
+    assert give_up(submission, 0, 0, starts_so_far=2) == []
+    assert "never started" in ResultStore(tmp_path / "results").record(JOBS[2].id)["error_message"]
+
+
+def test_one_that_broke_after_it_had_begun_is_not_started_for_ever_either(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    Starts(tmp_path / "results").begin(JOBS[0].id, "77_0")
+    assert give_up(submission, 0, 0, starts_so_far=7) == JOBS[:3]
+    assert give_up(submission, 0, 0, starts_so_far=8) == []
+
+
+def test_jobs_that_had_no_turn_yet_are_not_given_up_while_others_of_their_allocation_finish(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    finish(tmp_path, 0)
+    assert give_up(submission, 0, 0, starts_so_far=5) == JOBS[1:3]
+
+
+def test_a_row_that_cannot_be_written_is_tried_again_at_the_next_start(tmp_path: Path) -> None:
+    submission = submitted(tmp_path)
+    (tmp_path / "results" / "records").write_text("no folder")
+    (tmp_path / "results" / "claims").mkdir()
+    Starts(tmp_path / "results").begin(JOBS[0].id, "77_0")
+    Starts(tmp_path / "results").begin(JOBS[0].id, "77_0")
+    with contextlib.suppress(StoreError):
+        assert give_up(submission, 0, 0, starts_so_far=1) == JOBS[:3]
+    assert Starts(tmp_path / "results").count(JOBS[0].id) == 2
 
 
 def test_a_line_cut_short_by_a_kill_is_no_start(tmp_path: Path) -> None:
@@ -179,7 +200,7 @@ def test_the_batch_script_says_what_the_profile_says(tmp_path: Path) -> None:
     text = batch_text(submission, 0, profile)
     wanted = {
         *("--account=lab", "--array=0-2%2", "--constraint='a100|h100'", "--cpus-per-task=8", "--gpus-per-node=2"),
-        *("--job-name=bob-small", "--mail-type=END", "--mem=32500M", "--nodes=2", "--ntasks-per-node=1"),
+        *("--job-name=bob-small", "--mail-type=END", "--mem=30994M", "--nodes=2", "--ntasks-per-node=1"),
         *("--partition=gpu", "--qos=low", "--requeue", "--signal=USR2@200", "--time=90", "--open-mode=append"),
         f"--comment={submission.id}",
     }
@@ -187,7 +208,10 @@ def test_the_batch_script_says_what_the_profile_says(tmp_path: Path) -> None:
     assert wanted <= said
     assert {line.split("=")[0] for line in said - wanted} == {"--output"}
     assert "\nmodule load cuda\n" in text
-    assert f"srun --unbuffered --output {submission.folder}/slurm/%A_%a_%t_log.out --nodes=1 --ntasks=1 " in text
+    assert (
+        f"srun --unbuffered --output {submission.folder}/slurm/%A_%a_%t_log.out --cpus-per-task=8 --nodes=1 --ntasks=1 "
+        in text
+    )
     after = text[text.index("srun") :]
     assert f"status=$?\n{sys.executable} -m bob.runners.aftermath {submission.folder} 0 " in after
 

@@ -7,10 +7,10 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bob.cluster import ClusterProfile, merged_profile, read_profile
 from bob.errors import BobError, ConfigError
@@ -23,9 +23,12 @@ from bob.suite import Suite
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from bob.runners.slurm import Queued
     from bob.runners.submission import Submission
 
 log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 # Flags of the command line by the profile's keys.
 FLAGS = (
@@ -103,6 +106,7 @@ def draft(
     """
     from bob.pins import pin
     from bob.provenance import now
+    from bob.runners.cancelling import Cancellations
     from bob.runners.packing import arrays, pack
     from bob.runners.slurm import DEFAULT_MAX_ARRAY_SIZE, live_tasks, max_array_size, queue
     from bob.runners.submission import Array, Submission, new_id, settled, submissions
@@ -111,18 +115,16 @@ def draft(
     store = ResultStore(results_dir)
     statuses, earlier = store.statuses(), submissions(results_dir)
     known = {job.id: store.attempts(job.id) for job in jobs if job.id in statuses}
-    live = live_tasks(earlier, queue()) if earlier else {}
-    owner = {job_id: one for one in earlier for array in one.arrays for task in array.tasks for job_id in task}
-    queued = {job_id for ids in live.values() for job_id in ids if not settled(owner[job_id], [job_id], known)}
+    nothing: dict[str, Queued] = {}
+    in_queue = _if_it_answers(queue, nothing, options) if earlier else nothing
+    queued = {
+        job_id
+        for one in earlier
+        for ids in live_tasks([one], in_queue).values()
+        for job_id in set(ids) - settled(one, ids, known)
+    } - Cancellations(results_dir).ids()
     todo = [job for job in jobs if not job.missing and statuses.get(job.id) != "ok" and job.id not in queued]
-    try:
-        limit = max_array_size()
-    except BobError as error:
-        if getattr(options, "dry_run", True):
-            log.warning("%s Arrays are drawn up to SLURM's default of %d.", error.message, DEFAULT_MAX_ARRAY_SIZE)
-            limit = DEFAULT_MAX_ARRAY_SIZE
-        else:
-            raise
+    limit = _if_it_answers(max_array_size, DEFAULT_MAX_ARRAY_SIZE, options)
     groups = arrays(pack(todo, profile), max_array_size=limit)
     submission = Submission(
         id=new_id(),
@@ -145,6 +147,17 @@ def draft(
         loader_workers=getattr(options, "loader_workers", 0),
     )
     return submission, todo
+
+
+def _if_it_answers(ask: Callable[[], Answer], otherwise: Answer, options: argparse.Namespace) -> Answer:
+    """Ask the cluster; where nothing is to be submitted, go on without an answer."""
+    try:
+        return ask()
+    except BobError as error:
+        if not getattr(options, "dry_run", True):
+            raise
+        log.warning("%s What is in the queue, and how long an array may be, is taken as on an empty cluster.", error)
+        return otherwise
 
 
 def print_draft(console: Console, submission: Submission, jobs: Sequence[Job]) -> None:
@@ -175,13 +188,15 @@ def run_on_slurm(
     """Submit what is missing, or with ``--dry-run`` write its batch scripts; return the submission, if there is one."""
     from bob.lease import holding
     from bob.runners.cancelling import Cancellations
-    from bob.runners.slurm import submit
+    from bob.runners.slurm import require_slurm, submit
     from bob.runners.starts import Starts
     from bob.runners.submission import write_submission
 
     results_dir = settings.results_dir.absolute()
+    if not options.dry_run:
+        require_slurm()
     # Two commands at once must not both find the same jobs missing.
-    with holding(results_dir / "leases" / "submit.lease", timeout_s=300):
+    with holding(results_dir / "leases" / "submit.lease"):
         name, policy = (suite, "skip") if isinstance(suite, str) else (suite.name, suite.bad_pictures)
         submission, todo = draft(jobs, name, settings, profile, options)
         submission = replace(submission, bad_pictures=policy)
@@ -206,7 +221,12 @@ def wait_for(submission: Submission) -> None:
     """Return once no allocation of a submission is in the queue."""
     from bob.runners.slurm import live_tasks, queue
 
-    while live_tasks([submission], queue()):
+    while True:
+        try:
+            if not live_tasks([submission], queue()):
+                return
+        except BobError as error:
+            log.warning("%s Asking again.", error.message)
         time.sleep(WAIT_POLL_S)
 
 

@@ -6,6 +6,8 @@ import argparse
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from bob.job import Job
+    from bob.runners.submission import Submission
 
 RETRIED = ("failed", "oom", "timeout", "lost", "cancelled")
 FOLLOW_POLL_S = 0.5
@@ -57,7 +60,7 @@ def logs(options: argparse.Namespace) -> int:
     root = settings.results_dir
     live = look(root)
     job_id = _full_id(live, options.job)
-    paths = sorted((root / "logs").glob(f"{job_id}.*.log"), key=lambda path: path.stat().st_mtime)
+    paths = _logs(root, job_id)
     if options.allocation or not paths:
         paths = _allocation_logs(live, job_id)
     if not paths:
@@ -65,9 +68,19 @@ def logs(options: argparse.Namespace) -> int:
             f"job {job_id} is {live.states[job_id]} and has no log yet.",
             hint=f"'bob status --results {root}' shows it.",
         )
-    print(f"==> {paths[-1]}", file=sys.stderr)
-    _stream(paths[-1], follow=options.follow, going_on=lambda: look(root).states.get(job_id) in ("running", "queued"))
+    shown = None
+    while shown != paths[-1]:  # a job that is started again has another log
+        shown = paths[-1]
+        print(f"==> {shown}", file=sys.stderr)
+        _stream(shown, follow=options.follow, going_on=lambda path=shown: _goes_on(root, job_id, path))
+        paths = paths if options.allocation or not options.follow else _logs(root, job_id) or paths
     return 0
+
+
+def _goes_on(root: Path, job_id: str, path: Path) -> bool:
+    """Tell whether a job may still write to a log."""
+    newest = _logs(root, job_id)[-1:]
+    return newest in ([], [path]) and look(root).states.get(job_id) in ("running", "queued")
 
 
 def cancel(options: argparse.Namespace) -> int:
@@ -79,7 +92,8 @@ def cancel(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     live = look(settings.results_dir)
     wanted = _targets(options, settings, live)
-    stoppable = {job_id for job_id in wanted if live.states.get(job_id) in ("running", "queued", "lost")}
+    # What a local runner has still to start is in no queue, and has no state or an old one.
+    stoppable = {job_id for job_id in wanted if live.states.get(job_id) != "ok"}
     Cancellations(settings.results_dir).add(stoppable)
     allocations = whole_allocations(live, stoppable)
     end(allocations)
@@ -132,7 +146,7 @@ def _as_json(live: Live, settings: Settings) -> dict[str, Any]:
         "counts": live.counts,
         "jobs": live.states,
         "running": [{"host": r.host, "allocation": r.allocation, **vars(job)} for r, job in live.at_work],
-        "allocations": [vars(one) for one in live.queued.values()],
+        "allocations": [vars(live.queued[name]) for name in sorted(set(live.queued) & set(live.allocations.values()))],
         "damaged": ResultStore(settings.results_dir).damaged(),
     }
 
@@ -145,15 +159,19 @@ def _print(console: Console, live: Live, settings: Settings) -> None:
         how_far = f"{job.phase} {job.done}/{job.total}" if job.phase else "starting"
         text = f"  {job.job_id} {escape(job.what)}: {escape(how_far)}, {job.for_s:.0f} s, on {where}"
         console.print(text, highlight=False, soft_wrap=True)
-    waiting = Counter(one.reason or one.state for one in live.queued.values() if one.waits)
-    mine = {name for name in live.queued if name in set(live.allocations.values())}
+    mine = set(live.queued) & set(live.allocations.values())
+    waiting = Counter(live.queued[name].reason or live.queued[name].state for name in mine if live.queued[name].waits)
     if mine:
         running = sum(not live.queued[name].waits for name in mine)
         reasons = ", ".join(f"{count} for {reason}" for reason, count in waiting.items())
         held = f"; waiting: {reasons}" if reasons else ""
         console.print(f"SLURM: {running} of {len(mine)} allocations run{held}.", highlight=False, soft_wrap=True)
     if live.counts["lost"]:
-        console.print("[yellow]lost[/]: the allocation is gone and left no row; 'bob retry --lost' runs them again.")
+        console.print(
+            "[yellow]lost[/]: the allocation is gone and left no row. 'bob retry --lost' runs them here, with "
+            "--executor slurm on the cluster.",
+            soft_wrap=True,
+        )
     for submission in live.submissions:
         if (submission.folder / "code-changed.txt").exists():
             console.print(
@@ -172,6 +190,12 @@ def _full_id(live: Live, start: str) -> str:
         return matches[0]
     found = f"{len(matches)} jobs start with it" if matches else "no job of this store starts with it"
     raise StoreError(f"job id {start!r}: {found}.", hint="'bob status --json' lists the ids.")
+
+
+def _logs(root: Path, job_id: str) -> list[Path]:
+    """Return a job's logs, oldest first; of several processes the first one's."""
+    found = [path for path in (root / "logs").glob(f"{job_id}.*.log") if ".rank" not in path.name]
+    return sorted(found, key=lambda path: path.stat().st_mtime)
 
 
 def _allocation_logs(live: Live, job_id: str) -> list[Path]:
@@ -227,7 +251,27 @@ def _retryable(options: argparse.Namespace, settings: Settings, kinds: list[str]
             f"{len(wanted)} jobs are {' or '.join(kinds)}, and no submission has them: they were run on this machine.",
             hint="Name the suite as well: bob retry SUITE; or give its 'bob run' command again.",
         )
-    return list(found.values()), live.submissions[-1].suite if live.submissions else "retry"
+    if wanted - found.keys():
+        print(
+            f"{len(wanted - found.keys())} more are in no submission: name their suite, bob retry SUITE.",
+            file=sys.stderr,
+        )
+    return _as_they_are_here(found, options), live.submissions[-1].suite
+
+
+def _as_they_are_here(found: Mapping[str, tuple[Job, Submission]], options: argparse.Namespace) -> list[Job]:
+    """Return submitted jobs for another run; one whose data or weights changed meanwhile is left to say so."""
+    if options.executor == "slurm":  # each allocation looks for itself
+        return [job for job, _ in found.values()]
+    from bob.runners.allocation import checked
+    from bob.runners.devices import choose_device
+
+    _, hardware = choose_device("auto")
+    seen: dict[str, dict[str, str]] = {}
+    return [
+        checked(replace(job, hardware=hardware), submission, seen.setdefault(submission.id, {}))
+        for job, submission in found.values()
+    ]
 
 
 def _run_here(console: Console, jobs: list[Job], settings: Settings) -> int:

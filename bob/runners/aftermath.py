@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from bob.context import Context
+from bob.errors import BobError
 from bob.job import Job
 from bob.lease import Lease
 from bob.provenance import allocation_id
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     submission = read_submission(options.folder)
     forget_dead(Path(submission.results_dir))
-    left = give_up(submission, unfinished(submission, options.array, options.task), starts_so_far=restarts() + 1)
+    left = give_up(submission, options.array, options.task, starts_so_far=restarts() + 1)
     if not left:
         return 0
     log.info("The step ended with %d and left %d jobs: back into the queue.", options.status, len(left))
@@ -63,44 +63,48 @@ def unfinished(submission: Submission, array: int, task: int) -> list[Job]:
     ]
 
 
-def give_up(submission: Submission, jobs: Sequence[Job], *, starts_so_far: int) -> list[Job]:
-    """Write the rows of the jobs that are out of attempts; return the others.
+def give_up(submission: Submission, array: int, task: int, *, starts_so_far: int) -> list[Job]:
+    """Write the rows of an allocation's jobs that are out of attempts; return the others that are unfinished.
 
-    An allocation that never gets as far as starting a job, for its set-up lines fail, is out of attempts as a whole.
+    An allocation that never got anything done, for its set-up fails, is out of attempts as a whole after as many starts
+    as a job has. One that did may start as often as all its jobs together might, and once more each: nothing goes round
+    for ever.
     """
-    results_dir = Path(submission.results_dir)
-    store, starts = ResultStore(results_dir), Starts(results_dir)
+    own = submission.arrays[array].tasks[task]
+    jobs = unfinished(submission, array, task)
+    starts = Starts(Path(submission.results_dir))
+    untouched = len(jobs) == len(own) and not any(starts.count(job.id) for job in jobs)
+    hopeless = starts_so_far >= submission.attempts * (1 if untouched else len(own) + 1)
     left = []
     for job in jobs:
-        never_came_to_it = starts_so_far >= submission.attempts and starts.count(job.id) == 0
-        if starts.count(job.id) < submission.attempts and not never_came_to_it:
+        if not hopeless and starts.count(job.id) < submission.attempts:
             left.append(job)
             continue
-        lease = Lease.try_take(results_dir / "claims" / f"{job.id}.lease")
-        if lease is None:  # another runner is at it
-            continue
-        with lease:
-            if store.attempts(job.id) <= submission.known.get(job.id, 0):
-                outcome = out_of_attempts(starts, job.id)
-                if never_came_to_it:
-                    outcome["error_message"] = (
-                        f"allocation {allocation_id()} was started {starts_so_far} times and never came to this job; "
-                        f"its log is in {submission.folder / 'slurm'}"
-                    )
-                context = Context(results_dir=results_dir, cache_dir=Path(submission.cache_dir))
-                store.append(
-                    failure_row(
-                        job,
-                        context,
-                        status=outcome["status"],
-                        error_class=outcome["error_class"],
-                        message=outcome["error_message"],
-                    )
-                )
-            starts.forget(job.id)
+        reason = f"; its allocation {allocation_id()} was started {starts_so_far} times" if hopeless else ""
+        try:
+            _settle(submission, job, f"{reason}; its log: {submission.folder / 'slurm'}" if hopeless else reason)
+        except (BobError, OSError):
+            # A full disk, say: the next start tries again, and the jobs beside it have done nothing wrong.
+            log.exception("The row of %s could not be written.", job.id)
+            left.append(job)
     return left
 
 
+def _settle(submission: Submission, job: Job, beside: str) -> None:
+    results_dir = Path(submission.results_dir)
+    store, starts = ResultStore(results_dir), Starts(results_dir)
+    lease = Lease.try_take(results_dir / "claims" / f"{job.id}.lease")
+    if lease is None:
+        log.info("Another runner is at %s.", job.id)
+        return
+    with lease:
+        if store.attempts(job.id) <= submission.known.get(job.id, 0):
+            outcome = out_of_attempts(starts, job.id)
+            context = Context(results_dir=results_dir, cache_dir=Path(submission.cache_dir), submission=submission.id)
+            said = {"status": outcome["status"], "error_class": outcome["error_class"]}
+            store.append(failure_row(job, context, **said, message=outcome["error_message"] + beside))
+        starts.forget(job.id)
+
+
 if __name__ == "__main__":
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     sys.exit(main())

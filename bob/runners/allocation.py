@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ from bob.runners.cancelling import Cancellations
 from bob.runners.devices import choose_device, cpu_count
 from bob.runners.interrupts import Interrupts
 from bob.runners.local import LocalRunner
+from bob.runners.packing import Shape
 from bob.runners.submission import Submission, read_jobs, read_submission
 
 if TYPE_CHECKING:
@@ -61,18 +64,19 @@ def run_task(folder: Path, array: int, task: int) -> dict[str, int]:
     with Interrupts(patient=True) as interrupts:
         submission = read_submission(folder)
         shape = submission.arrays[array].shape
+        device = device_of(submission, shape)
         cores = min(cpu_count(), shape.cpus)
-        jobs = _jobs(submission, submission.arrays[array].tasks[task], cores=cores)
+        jobs = _jobs(submission, submission.arrays[array].tasks[task], device=device, cores=cores)
         runner = LocalRunner(
             jobs,
             results_dir=Path(submission.results_dir),
             cache_dir=Path(submission.cache_dir),
-            device=submission.device,
+            device=device,
             loader_workers=submission.loader_workers,
             grace_s=submission.grace_s,
             display="lines",
             cores=cores,
-            memory_gb=shape.mem_gb,
+            memory_gb=shape.mem_gb or granted_gb(os.environ, cores),
             known=submission.known,
             attempts=submission.attempts,
             submission=submission.id,
@@ -98,7 +102,7 @@ def warn_of_changes(submission: Submission, jobs: list[Job]) -> bool:
     return bool(said)
 
 
-def _jobs(submission: Submission, job_ids: tuple[str, ...], *, cores: int) -> list[Job]:
+def _jobs(submission: Submission, job_ids: tuple[str, ...], *, device: str, cores: int) -> list[Job]:
     """Return an allocation's jobs as they are on this node; those whose weights or data changed say so."""
     known = read_jobs(submission.folder)
     absent = [job_id for job_id in job_ids if job_id not in known]
@@ -109,14 +113,37 @@ def _jobs(submission: Submission, job_ids: tuple[str, ...], *, cores: int) -> li
             hint="Submit the suite again.",
         )
     cancelled = Cancellations(Path(submission.results_dir)).ids()
-    _, hardware = choose_device(submission.device, cores=cores)
+    _, hardware = choose_device(device, cores=cores)
     jobs = [replace(known[job_id], hardware=hardware) for job_id in job_ids if job_id not in cancelled]
-    found: dict[str, str | None] = {}
-    return [_checked(job, submission, found) for job in jobs]
+    found: dict[str, str] = {}
+    return [checked(job, submission, found) for job in jobs]
 
 
-def _checked(job: Job, submission: Submission, found: dict[str, str | None]) -> Job:
-    """Return the job, made one that cannot run if what it is identified by is not what lies here now."""
+def device_of(submission: Submission, shape: Shape) -> str:
+    """Return what an allocation runs on: the GPUs that were asked for, and no GPU where none was."""
+    if submission.device != "auto":
+        return submission.device
+    return "cuda" if shape.gpus else "cpu"
+
+
+def granted_gb(environment: Mapping[str, str], cores: int) -> float | None:
+    """Return the memory that SLURM grants this allocation on its node, in 10^9 bytes; None if it does not say."""
+    of_node, of_core = environment.get("SLURM_MEM_PER_NODE"), environment.get("SLURM_MEM_PER_CPU")
+    mib = int(of_node) if of_node else int(of_core) * cores if of_core else 0
+    return mib * 2**20 / 1e9 if mib else None
+
+
+def checked(job: Job, submission: Submission, found: dict[str, str]) -> Job:
+    """Return a submitted job, made one that cannot run if what it is identified by has changed since.
+
+    Args:
+        job: As it was submitted.
+        submission: With which.
+        found: Fingerprints of what lies here now, by name; filled as they are looked up.
+
+    Raises:
+        BobError: Its data or weights are not on this node: no fault of the job's.
+    """
     for plugin in job.plugins:
         catalogue.load_plugin(Path(plugin))
     wanted = {f"weights {job.backbone}": job.weights_sha256} if not job.is_control else {}
@@ -126,21 +153,17 @@ def _checked(job: Job, submission: Submission, found: dict[str, str | None]) -> 
         if name not in found:
             found[name] = _fingerprint(name, submission)
         if found[name] != fingerprint:
-            what = "is not on this node" if found[name] is None else "changed since the submission"
-            log.warning("%s %s: job %s is skipped.", name, what, job.id)
-            return replace(job, missing=f"{name} {what} ({submission.id}); submit the suite again")
+            log.warning("%s changed since the submission: job %s is skipped.", name, job.id)
+            reason = f"{name} changed since the submission ({submission.id}); submit the suite again"
+            return replace(job, missing=reason, dataset_spec=job.dataset_spec if name.startswith("weights") else None)
     return job
 
 
-def _fingerprint(name: str, submission: Submission) -> str | None:
+def _fingerprint(name: str, submission: Submission) -> str:
     kind, _, text = name.partition(" ")
     cache_dir = Path(submission.cache_dir)
-    try:
-        if kind == "weights":
-            folders = [Path(folder) for folder in submission.weights_dirs]
-            return weights.locate(catalogue.find(text), weights_dirs=folders, cache_dir=cache_dir).sha256
-        policy, data_dir = submission.bad_pictures, Path(submission.data_dir)
-        return resolve_dataset(text, cache_dir=cache_dir, data_dir=data_dir, policy=policy).fingerprint
-    except BobError as error:
-        log.warning("%s: %s", name, error.message)
-        return None
+    if kind == "weights":
+        folders = [Path(folder) for folder in submission.weights_dirs]
+        return weights.locate(catalogue.find(text), weights_dirs=folders, cache_dir=cache_dir).sha256
+    policy, data_dir = submission.bad_pictures, Path(submission.data_dir)
+    return resolve_dataset(text, cache_dir=cache_dir, data_dir=data_dir, policy=policy).fingerprint

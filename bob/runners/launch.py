@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import math
@@ -9,21 +10,20 @@ import os
 import pickle
 import selectors
 import signal
-import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psutil
 
 from bob.context import Context, JobStopped
-from bob.errors import BobError, ConfigError
+from bob.errors import BobError
 from bob.job import Job, Need
 from bob.runners.memory import oom_kills
-from bob.runners.ranks import LENGTH_BYTES
+from bob.runners.rank_commands import first_host, free_port, local_commands, srun_command
+from bob.runners.ranks import LENGTH_BYTES, WARNINGS
 from bob.runners.worker import Assignment
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,6 @@ READ_BYTES = 1 << 16
 SETTLE_S = 2.0  # the rank that failed may be heard after those that only met its end
 CLOSING_S = 2.0
 PORTS_AT_MOST = 5
-SLURM_TIMEOUT_S = 30
 # How a rank sees that another is gone.
 ECHO_CLASSES = ("DistBackendError", "DistNetworkError", "DistStoreError")
 ECHO_TEXTS = ("gloo/transport", "Connection closed by peer", "Connection reset by peer", "NCCL error", "NCCL Error")
@@ -81,102 +80,6 @@ def launch(assignment: Assignment, context: Context, *, port: Callable[[], int] 
             return outcome
         log.warning("%s All start again with %d at a time.", outcome["error_message"], limit)
         assignment = replace(assignment, context=replace(assignment.context, micro_batch=limit))
-
-
-def local_commands(
-    assignment: Assignment, environment: Mapping[str, str], *, port: int
-) -> list[tuple[list[str], dict[str, str]]]:
-    """Return the command and the environment of each rank on this machine, by rank."""
-    context = assignment.context
-    shared = rank_environment(assignment, environment, address="127.0.0.1", port=port)
-    if context.device == "cpu" and "GLOO_SOCKET_IFNAME" not in shared and "lo" in _interfaces():
-        shared["GLOO_SOCKET_IFNAME"] = "lo"  # nobody outside this machine has a say
-    places = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(context.processes)]
-    return [(rank_command(), {**shared, **place}) for place in places]
-
-
-def srun_command(
-    assignment: Assignment, environment: Mapping[str, str], *, port: int, first_host: str
-) -> tuple[list[str], dict[str, str]]:
-    """Return the command and the environment with which SLURM starts the ranks on the nodes of the running allocation.
-
-    srun gives each rank a copy of stdin and passes every rank's lines on; each finds its place in SLURM's variables.
-
-    Raises:
-        ConfigError: The processes do not divide evenly over the nodes.
-    """
-    each = processes_per_node(assignment.context.processes, assignment.nodes)
-    command = [
-        *("srun", "--overlap", f"--nodes={assignment.nodes}", f"--ntasks={assignment.context.processes}"),
-        *(f"--ntasks-per-node={each}", f"--cpus-per-task={assignment.context.threads}", "--kill-on-bad-exit=1"),
-        *("--export=ALL", "--input=all", *rank_command()),
-    ]
-    shared = rank_environment(assignment, environment, address=first_host, port=port)
-    return command, {name: value for name, value in shared.items() if name not in ("RANK", "LOCAL_RANK")}
-
-
-def processes_per_node(processes: int, nodes: int) -> int:
-    """Return how many of a job's processes a node has.
-
-    Raises:
-        ConfigError: They do not divide evenly.
-    """
-    if nodes < 1 or processes < 1 or processes % nodes:
-        raise ConfigError(
-            f"{processes} processes on {nodes} nodes: expected the same number on each.",
-            hint="Make --processes a multiple of the nodes.",
-        )
-    return processes // nodes
-
-
-def rank_command() -> list[str]:
-    """Return what starts a rank."""
-    return [sys.executable, "-m", "bob.runners.ranks"]
-
-
-def rank_environment(
-    assignment: Assignment, environment: Mapping[str, str], *, address: str, port: int
-) -> dict[str, str]:
-    """Return the variables that all ranks share: where they meet, what they may use, where modules are."""
-    context = assignment.context
-    threads = str(context.threads)
-    return {
-        **environment,
-        "WORLD_SIZE": str(context.processes),
-        "LOCAL_WORLD_SIZE": str(context.processes // assignment.nodes),
-        "MASTER_ADDR": address,
-        "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": str(context.device == "cpu").lower(),
-        "CUDA_VISIBLE_DEVICES": assignment.gpu,
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "PYTHONSAFEPATH": "1",
-    }
-
-
-def free_port() -> int:
-    """Return a port that is free at this moment."""
-    with socket.socket() as found:
-        found.bind(("", 0))
-        return int(found.getsockname()[1])
-
-
-def first_host() -> str:
-    """Return the first node of the running SLURM allocation.
-
-    Raises:
-        ConfigError: There is no allocation, or SLURM does not answer.
-    """
-    nodes = os.environ.get("SLURM_JOB_NODELIST")
-    if nodes is None:
-        raise ConfigError("several nodes need a SLURM allocation: SLURM_JOB_NODELIST is not set.")
-    command = ["scontrol", "show", "hostnames", nodes]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SLURM_TIMEOUT_S, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise ConfigError(f"'{' '.join(command)}' failed: {error}") from error
-    return done.stdout.split()[0]
 
 
 @dataclass(kw_only=True)
@@ -240,7 +143,10 @@ class _Launch:
             commands = local_commands(self._assignment, os.environ, port=self._port)
             ranks = [range(rank, rank + 1) for rank in range(self._count)]
         for (command, variables), own in zip(commands, ranks, strict=True):
-            process = subprocess.Popen(command, env=variables, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+            with _warnings_held(self._assignment.nodes == 1):
+                process = subprocess.Popen(
+                    command, env=variables, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+                )
             started = _Started(process=process, ranks=own)
             self._started.append(started)
             os.set_blocking(_stdout(process), False)
@@ -318,8 +224,10 @@ class _Launch:
                 return
             self._stopping = True
             if len(self._heard.ready) == self._count:
+                # srun ends its step at a SIGTERM; a SIGUSR2 it passes on.
+                number = signal.SIGUSR2 if self._assignment.nodes > 1 else signal.SIGTERM
                 for started in self._started:
-                    started.process.send_signal(signal.SIGTERM)
+                    started.process.send_signal(number)
 
     def _outcome(self) -> Outcome | None:
         """Return what became of the job, as soon as that is certain."""
@@ -331,7 +239,14 @@ class _Launch:
             return {"status": "stopped"}  # nothing has begun that could be saved
         if heard.first_failure is None:
             return None
-        waits = len(heard.ended) < self._count and time.monotonic() - heard.first_failure < SETTLE_S
+        settling = time.monotonic() - heard.first_failure < SETTLE_S
+        if all(map(_by_warning, heard.failures)):
+            # It met a rank that had hardly begun; this process has been warned as well, or is about to be.
+            if self._stopping:
+                return {"status": "stopped"}
+            if settling:
+                return None
+        waits = len(heard.ended) < self._count and settling
         if waits and all(map(_is_echo, heard.failures)):
             return None
         return self._cause()
@@ -378,10 +293,21 @@ def _is_echo(failure: Outcome) -> bool:
     return aborted or texts or failure["error_class"] in ECHO_CLASSES
 
 
+def _by_warning(failure: Outcome) -> bool:
+    """Tell whether a rank died of SLURM's warning, before it could listen."""
+    return failure.get("code") in (-signal.SIGUSR2, 128 + signal.SIGUSR2)
+
+
+@contextlib.contextmanager
+def _warnings_held(held: bool) -> Iterator[None]:
+    """Start a rank with the signals to stop held back, until it can take them: none is lost, and none kills it."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS if held else ())
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _stdout(process: subprocess.Popen[bytes]) -> int:
     assert process.stdout is not None
     return process.stdout.fileno()
-
-
-def _interfaces() -> set[str]:
-    return {name for _, name in socket.if_nameindex()}

@@ -66,6 +66,8 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     allocations: dict[str, str] = {}
     for submission in known:
         for array in submission.arrays:
+            if array.slurm_id is None:  # SLURM refused it: its jobs are as they were
+                continue
             for task, job_ids in enumerate(array.tasks):
                 allocation = allocation_of(array, task)
                 for job_id in set(job_ids) - settled(submission, job_ids, attempts):
@@ -84,7 +86,7 @@ def whole_allocations(live: Live, job_ids: set[str]) -> list[str]:
     """Return the allocations in the queue of which every job that is left is among ``job_ids``."""
     tasks = live_tasks(live.submissions, live.queued)
     left = {name: {job_id for job_id in ids if live.allocations.get(job_id) == name} for name, ids in tasks.items()}
-    return sorted(name for name, ids in left.items() if ids <= job_ids)
+    return sorted(name for name, ids in left.items() if ids and ids <= job_ids)
 
 
 def _queue() -> Mapping[str, Queued]:

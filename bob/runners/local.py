@@ -18,7 +18,7 @@ from bob.runners import worker
 from bob.runners.devices import cpu_count, crowded, plan_slots
 from bob.runners.display import Display, make_display
 from bob.runners.interrupts import Interrupts
-from bob.runners.launch import processes_per_node
+from bob.runners.rank_commands import processes_per_node
 from bob.runners.schedule import Schedule
 from bob.runners.server import ForkServer, server_environment
 from bob.runners.session import Session, Setting
@@ -146,6 +146,7 @@ class LocalRunner:
         self._store = ResultStore(results_dir.absolute())
         self._store.layout.refuse_links()
         self._known = known
+        self._counted: dict[str, int] = {}
         self._interrupts = interrupts or Interrupts()
         todo = self._todo(self._store.statuses())
         cores = cores or cpu_count()
@@ -180,6 +181,9 @@ class LocalRunner:
         """
         clock = time.monotonic()
         self._store.refuse_newer()
+        # Before anything is looked at: what another runner finishes from now on is not run again.
+        before = {name.job_id for name in self._store.layout.names()}
+        self._counted = {job.id: self._store.attempts(job.id) for job in self._jobs if job.id in before}
         statuses = self._store.statuses()
         missing = [job for job in self._jobs if job.missing and statuses.get(job.id) != "ok"]
         new_rows = [job for job in missing if self._record_missing(job, statuses.get(job.id))]
@@ -219,7 +223,7 @@ class LocalRunner:
             session = Session(
                 self._setting,
                 schedule,
-                known={job.id: self._store.attempts(job.id) for job in todo if job.id in statuses},
+                known=self._counted if self._known is None else self._known,
                 server=server,
                 display=self._display,
                 interrupts=interrupts,

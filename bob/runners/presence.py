@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from bob.files import temporary_name
+from bob.lease import born
 from bob.provenance import allocation_id, now
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class RunnerState:
     Attributes:
         host: Its host.
         pid: Its process.
-        born: When that process started, in seconds since 1970.
+        born: What tells that process from others of its number.
         started_at: When the run began, ISO 8601.
         allocation: SLURM's number of the allocation it runs in; empty outside.
         submission: The submission it works on; empty for none.
@@ -64,7 +65,7 @@ class RunnerState:
 
     host: str
     pid: int
-    born: float
+    born: str
     started_at: str
     allocation: str = ""
     submission: str = ""
@@ -86,7 +87,7 @@ class Presence:
         self._me = RunnerState(
             host=socket.gethostname(),
             pid=os.getpid(),
-            born=psutil.Process().create_time(),
+            born=born(os.getpid()),
             started_at=now(),
             allocation=allocation_id(),
             submission=submission,
@@ -154,8 +155,9 @@ def _clock(folder: Path) -> float:
 
 def _read(path: Path) -> tuple[RunnerState, float] | None:
     try:
-        mtime = path.stat().st_mtime
-        content = json.loads(path.read_text())
+        with path.open() as file:
+            mtime = os.fstat(file.fileno()).st_mtime  # of what is read, also where a network file system remembers
+            content = json.loads(file.read())
         jobs = tuple(AtWork(**job) for job in content.pop("jobs"))
         return RunnerState(**content, jobs=jobs), mtime
     except FileNotFoundError:
@@ -169,7 +171,6 @@ def _is_dead(state: RunnerState) -> bool:
     if state.host != socket.gethostname():
         return False
     try:
-        process = psutil.Process(state.pid)
-        return process.status() == psutil.STATUS_ZOMBIE or abs(process.create_time() - state.born) > 1.0
+        return psutil.Process(state.pid).status() == psutil.STATUS_ZOMBIE or born(state.pid) != state.born
     except psutil.NoSuchProcess:
         return True

@@ -26,12 +26,14 @@ log = logging.getLogger(__name__)
 
 LENGTH_BYTES = 8
 LINGER_S = 30.0
+WARNINGS = (signal.SIGTERM, signal.SIGUSR2)
 # What the launcher sets, and where SLURM's srun, which starts a job's ranks on several nodes, says the same.
 PLACES = {"RANK": "SLURM_PROCID", "LOCAL_RANK": "SLURM_LOCALID"}
 
 
 def main() -> None:
     """Be a rank: read the order, do it with the others, report, and stay until the launcher has heard it."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # until it is known whose it is; SLURM sends it to every process
     orders, reports = _private(0, os.O_RDONLY), _private(1, os.O_WRONLY)
     assignment: Assignment = pickle.loads(_read(orders, int.from_bytes(_read(orders, LENGTH_BYTES), "big")))
     lifeline = Lifeline(orders)
@@ -39,7 +41,9 @@ def main() -> None:
     rank = int(os.environ["RANK"])
     reporter = Reporter(reports, rank=rank)
     # All stop at the same step: rank 0 says which.
-    signal.signal(signal.SIGTERM, reporter.stop if rank == 0 else signal.SIG_IGN)
+    for number in WARNINGS:
+        signal.signal(number, reporter.stop if rank == 0 else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, WARNINGS)
     context = rank_context(assignment.context, reporter, rank=rank, local_rank=int(os.environ["LOCAL_RANK"]))
     redirect_output(context.log_path)
     limit_threads(context.threads)

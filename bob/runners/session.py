@@ -25,8 +25,9 @@ from bob.runners.devices import Slot
 from bob.runners.display import Display, label
 from bob.runners.folding import Folding
 from bob.runners.interrupts import Interrupts
-from bob.runners.launch import processes_of, processes_per_node
+from bob.runners.launch import processes_of
 from bob.runners.presence import AtWork, Presence
+from bob.runners.rank_commands import processes_per_node
 from bob.runners.schedule import Schedule, Work
 from bob.runners.server import ForkServer
 from bob.runners.starts import Starts, out_of_attempts
@@ -209,7 +210,7 @@ class Session:
     def _done_elsewhere(self, work: Work) -> bool:
         if work.need is not None:
             return self._artifacts.has(work.need)
-        return self._store.attempts(work.job.id) > self._known.get(work.job.id, 0)
+        return self._store.attempts(work.job.id, fresh=True) > self._known.get(work.job.id, 0)
 
     def _launch(self, work: Work, slot: Slot, lease: Lease) -> None:
         setting = self._setting

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import logging
 import os
 import re
@@ -52,6 +51,15 @@ def has_slurm() -> bool:
     return shutil.which("sbatch") is not None and shutil.which("srun") is not None
 
 
+def require_slurm() -> None:
+    """Raise BobError where SLURM's commands are missing."""
+    if not has_slurm():
+        raise BobError(
+            "executor 'slurm': sbatch and srun are not on this machine.",
+            hint="Give the command on a login node of the cluster; --dry-run shows what would be submitted.",
+        )
+
+
 def max_array_size() -> int:
     """Return how many allocations an array may have, as the cluster says; SLURM's default without a cluster.
 
@@ -80,7 +88,7 @@ def parameters(submission: Submission, number: int, profile: ClusterProfile) -> 
         "ntasks_per_node": 1,
         "cpus_per_task": shape.cpus,
         "gpus_per_node": shape.gpus or None,
-        "mem": None if shape.mem_gb is None else f"{round(shape.mem_gb * 1000)}M",
+        "mem": None if shape.mem_gb is None else f"{round(shape.mem_gb * 1e9 / 2**20)}M",
         "setup": ["export PYTHONSAFEPATH=1  # the current folder is no place to import from", *profile.setup],
         # The step's end is looked at by whoever outlives it: the batch script.
         "teardown": [
@@ -95,8 +103,12 @@ def parameters(submission: Submission, number: int, profile: ClusterProfile) -> 
         "wckey": None,
         "comment": submission.id,
         # One runner on the first node; it starts what runs on the others.
-        "srun_args": ["--nodes=1", "--ntasks=1"] if shape.nodes > 1 else None,
-        "additional_parameters": {"requeue": True, **profile.options},
+        # Some versions of srun do not take over the cores of the allocation by themselves.
+        "srun_args": [f"--cpus-per-task={shape.cpus}", *(["--nodes=1", "--ntasks=1"] if shape.nodes > 1 else [])],
+        "additional_parameters": {
+            "requeue": True,
+            **{name: value for name, value in profile.options.items() if value is not False},
+        },
     }
     return {name: value for name, value in single.items() if value is not None} | {"wckey": None}
 
@@ -121,11 +133,7 @@ def submit(submission: Submission, profile: ClusterProfile) -> Submission:
     Raises:
         BobError: There is no SLURM here, or it refuses an array; what it had accepted before stays and is kept.
     """
-    if not has_slurm():
-        raise BobError(
-            "executor 'slurm': sbatch and srun are not on this machine.",
-            hint="Give the command on a login node of the cluster; --dry-run shows what would be submitted.",
-        )
+    require_slurm()
     for number, array in enumerate(submission.arrays):
         try:
             slurm_id = _submit_array(submission, number, profile)
@@ -150,9 +158,11 @@ def queue() -> dict[str, Queued]:
     """
     if shutil.which("squeue") is None:
         return {}
-    text = _ask("squeue", "--noheader", "--array", "--user", getpass.getuser(), "--format", "%i|%T|%r|%N")
+    text = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N")
     found = {}
     for line in text.splitlines():
+        if line.count("|") < 3:
+            continue
         name, state, reason, nodes = (part.strip() for part in line.split("|", 3))
         found[name] = Queued(id=name, state=state, reason="" if reason == "None" else reason, nodes=nodes)
     return found
@@ -224,7 +234,11 @@ def _python() -> str:
 
 def _ask(*command: str) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=True)
+        # The user's own defaults for squeue must not hide half of the queue.
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=ASK_TIMEOUT_S, check=True, env=environment
+        )
     except subprocess.CalledProcessError as error:
         raise BobError(
             f"{command[0]} failed: {error.stderr.strip() or error}.", hint="'sinfo' shows the cluster."

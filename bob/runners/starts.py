@@ -46,6 +46,8 @@ class Starts:
         """Say how often the job was started and how that ended, in one sentence."""
         events = self._events(job_id)
         starts = [event for event in events if event["event"] == "start"]
+        if not starts:
+            return "it was never started"
         reasons = Counter(event["why"] for event in events if event["event"] == "stop")
         lost = len(starts) - sum(reasons.values())
         parts = [f"{count} x {why}" for why, count in reasons.items()]

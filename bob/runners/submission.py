@@ -155,14 +155,15 @@ def submissions(results_dir: Path) -> list[Submission]:
     return found
 
 
-def jobs_of(results_dir: Path, wanted: Iterable[str]) -> dict[str, Job]:
-    """Return jobs by id as their latest submissions have them; ids that none has are left out."""
+def jobs_of(results_dir: Path, wanted: Iterable[str]) -> dict[str, tuple[Job, Submission]]:
+    """Return jobs by id as their latest submissions have them, with those; ids that none has are left out."""
     left = set(wanted)
-    found: dict[str, Job] = {}
+    found: dict[str, tuple[Job, Submission]] = {}
     for submission in reversed(submissions(results_dir)):
         if not left:
             break
-        own = {job_id: job for job_id, job in read_jobs(submission.folder).items() if job_id in left}
+        jobs = read_jobs(submission.folder)
+        own = {job_id: (job, submission) for job_id, job in jobs.items() if job_id in left}
         found |= own
         left -= own.keys()
     return found

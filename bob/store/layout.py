@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bob.errors import StoreError
+from bob.files import temporary_name
 from bob.row import STATUSES
 
 _RECORD = re.compile(r"(?P<job>[A-Za-z0-9_-]{2,64})\.(?P<attempt>\d{3,})\.(?P<status>[a-z]+)\.json")
@@ -147,6 +149,14 @@ class Layout:
                 name = parse_record(file)
                 if name is not None:
                     yield name
+
+    def refresh(self, job_id: str) -> None:
+        """Have the folder of a job's records listed anew: a change of one's own drops what NFS remembers of it."""
+        probe = temporary_name(self.own(self.records / checked_job_id(job_id)[:2] / "look"))
+        # No folder, no record; and where nothing can be written, nobody waits for the newest.
+        with contextlib.suppress(OSError):
+            probe.touch()
+            probe.unlink()
 
     def names_of(self, job_id: str) -> list[RecordName]:
         """Return the names of one job's records, by attempt."""

@@ -107,8 +107,15 @@ class ResultStore:
                 best[name.job_id] = name
         return {job_id: name.status for job_id, name in best.items()}
 
-    def attempts(self, job_id: str) -> int:
-        """Return how many attempts at a job left a record."""
+    def attempts(self, job_id: str, *, fresh: bool = False) -> int:
+        """Return how many attempts at a job left a record.
+
+        Args:
+            job_id: The job.
+            fresh: See also what another host has just written, which a network file system may hide for half a minute.
+        """
+        if fresh:
+            self.layout.refresh(job_id)
         return len(self.layout.names_of(job_id))
 
     def record(self, job_id: str) -> dict[str, Any]:
