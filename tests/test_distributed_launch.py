@@ -102,8 +102,9 @@ def test_memory_that_runs_out_on_one_rank_starts_all_again_with_half_the_micro_b
 def test_a_back_off_that_does_not_help_ends_in_an_oom_row(tmp_path):
     assert launched(tmp_path, "starving")["status"] == "oom"
     assert the_row(tmp_path)["error_class"] == "MicroBatchError"
-    limits = [words[2] for words in events(tmp_path / "cache") if words[:2] == ["limit", "0"]]
-    assert limits == ["None", "2"]
+    # One of the ranks may be ended before it has said anything.
+    limits = [words[2] for words in events(tmp_path / "cache") if words[0] == "limit"]
+    assert sorted(dict.fromkeys(limits)) == ["2", "None"]
 
 
 def test_a_port_that_is_taken_is_replaced(tmp_path):
@@ -158,8 +159,13 @@ def test_slurms_warning_to_every_process_of_a_step_stops_a_job_over_several_and_
     def is_time() -> bool:
         if moment == "at work":
             return len(ranks_of(tmp_path)) == 2
-        commands = (" ".join(process.cmdline()) for process in psutil.Process().children(recursive=True))
-        return any("bob.runners.ranks" in command for command in commands)
+        return any(map(is_rank, psutil.Process().children(recursive=True)))
+
+    def is_rank(process: psutil.Process) -> bool:
+        try:
+            return "bob.runners.ranks" in process.cmdline()
+        except psutil.NoSuchProcess:
+            return False
 
     def warn() -> None:
         wait_until(is_time)
