@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,17 +104,16 @@ def test_a_machine_without_a_file_handle_left_makes_no_picture_bad_for_ever(
     data = write_folder(tmp_path / "data", counts=COUNTS)
     context = Context(results_dir=tmp_path / "results", cache_dir=tmp_path / "cache")
     spec = resolve_dataset(f"folder:{data}", cache_dir=context.cache_dir, data_dir=None)
-    read = check.why_bad
+    read, (soft, hard) = check.why_bad, resource.getrlimit(resource.RLIMIT_NOFILE)
+    one_at_a_time = threading.Lock()  # the pictures are read in threads, and the limit is the whole process's
 
     def out_of_handles(samples: object, index: int) -> str | None:
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
-        try:
-            return read(samples, index)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        with one_at_a_time:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+            try:
+                return read(samples, index)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     monkeypatch.setattr(check, "why_bad", out_of_handles)
     with pytest.raises(OSError, match="Too many open files"):

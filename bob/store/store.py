@@ -165,11 +165,12 @@ class ResultStore:
         Raises:
             StoreError: The folder holds rows of a newer version of BoB.
         """
-        from bob.store.table import read_folded
-
         covered: set[str] = set()
-        with contextlib.suppress(FileNotFoundError, DamagedError):
-            covered = read_folded(self.layout.table).covered
+        if self.layout.table.exists():  # a new store needs no pyarrow for this, which is 40 MB
+            from bob.store.table import read_folded
+
+            with contextlib.suppress(FileNotFoundError, DamagedError):
+                covered = read_folded(self.layout.table).covered
         for name in self.layout.names():
             if name.file not in covered:
                 # What is damaged is set aside, and said, when the table is folded.
