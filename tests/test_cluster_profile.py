@@ -79,6 +79,31 @@ def test_what_only_an_allocation_would_find_out_is_refused_before_anything_is_su
     assert said in str(error.value) and error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("{task: detecton}", "rules.1.task is 'detecton': unknown. Did you mean 'detection'?"),
+        ("{protocol: finetun}", "rules.1.protocol is 'finetun': unknown. Did you mean 'finetune'?"),
+        ("{task: detection, protocol: knn}", "rules.1.protocol is 'knn': unknown."),
+    ],
+)
+def test_a_rule_on_what_there_is_not_would_fit_no_job_and_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], rule: str, said: str
+) -> None:
+    file = tmp_path / "cluster.yaml"
+    file.write_text(f"rules:\n  - {{task: classification, protocol: knn, cpus: 2}}\n  - {rule}\n")
+    assert main(["plan", "smoke", "--executor", "slurm", "--cluster", str(file)]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--workers", "2"], ["--display", "lines"]])
+def test_flags_of_the_runner_here_are_a_mistake_on_a_cluster(
+    capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["run", "smoke", "--executor", "slurm", "--dry-run", *flags]) == 2
+    assert f"{flags[0]} goes with --executor local" in capsys.readouterr().err
+
+
 def test_cluster_flags_without_the_executor_are_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "smoke", "--partition", "gpu"]) == 2
     assert "--partition goes with --executor slurm" in capsys.readouterr().err

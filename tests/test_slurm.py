@@ -46,6 +46,7 @@ cluster:
   cpus: 1
   time_min: 60
   pack_min: 0.3
+  warn_s: 30
   rules:
     - {{protocol: finetune, time_min: 90}}
 """
@@ -204,12 +205,11 @@ def test_cancelled_jobs_leave_no_row_and_retry_runs_them(folder: Path) -> None:
     assert ResultStore(results).record(job.job_id)["resumed_from_step"] > 0
 
 
-def test_a_job_out_of_attempts_has_a_row_with_the_reason(folder: Path) -> None:
+def test_slurm_warns_before_the_time_limit_and_a_job_out_of_attempts_has_a_row_with_the_reason(folder: Path) -> None:
     results, one = folder / "results", "[tf_efficientnet_lite0.in1k]"
-    suite = suite_file(folder / "one.yaml", protocols=FINETUNE, backbones=one, seeds="[0]", seen=16000)
-    bob("run", suite, "--executor", "slurm", "--attempts", "1")
-    runner, job = until(lambda: training(results), what="a fine-tuning")
-    warn(runner.allocation)
+    suite = suite_file(folder / "one.yaml", protocols=FINETUNE, backbones=one, seeds="[0]", seen=80000)
+    bob("run", suite, "--executor", "slurm", "--attempts", "1", "--time-min", "2")
+    _, job = until(lambda: training(results), what="a fine-tuning")
     until(lambda: not queue(), what="the end of the allocation")
     row = ResultStore(results).record(job.job_id)
     assert (row["status"], row["error_class"]) == ("timeout", "OutOfAttempts")

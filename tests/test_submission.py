@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -58,6 +59,16 @@ def submitted(folder: Path, **fields: object) -> Submission:
 def finish(folder: Path, number: int, status: str = "ok") -> None:
     """Append a row of a job."""
     ResultStore(folder / "results").append({"job_id": JOBS[number].id, "status": status, "score": 0.5})
+
+
+def fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
+    """Put a ``squeue`` of one's own first on the path; return the file to which it writes what it is asked."""
+    tool, asked = folder / "bin" / "squeue", folder / "asked"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\necho "$*" >> {asked}\n{script}\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
+    return asked
 
 
 def test_jobs_come_back_equal_with_their_ids(tmp_path: Path) -> None:
@@ -182,12 +193,38 @@ def test_a_line_cut_short_by_a_kill_is_no_start(tmp_path: Path) -> None:
     assert starts.count("abcd") == 1
 
 
-def test_jobs_whose_allocation_is_gone_are_lost_until_they_have_a_row(tmp_path: Path) -> None:
+def test_jobs_whose_allocation_is_gone_are_lost_until_they_have_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake_squeue(tmp_path, monkeypatch, "true")
     submission = submitted(tmp_path)
     update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="1"),)))
     finish(tmp_path, 0)
     Cancellations(tmp_path / "results").add([JOBS[4].id])
     assert look(tmp_path / "results").counts == {"ok": 1, "lost": 3, "cancelled": 1}
+
+
+def test_nothing_is_called_lost_while_the_cluster_does_not_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    submission = submitted(tmp_path)
+    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="1"),)))
+    fake_squeue(tmp_path, monkeypatch, "echo slurm_load_jobs error: Unable to contact slurm controller >&2; exit 1")
+    assert look(tmp_path / "results").counts == {"queued": 5}
+    assert "Unable to contact slurm controller" in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder away")
+def test_the_queue_is_asked_for_everybody_who_submitted_to_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submission = submitted(tmp_path)
+    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="7"),)))
+    os.chown(submission.folder, 4321, -1)
+    asked = fake_squeue(tmp_path, monkeypatch, 'case "$*" in *4321*) echo "7_0|RUNNING|None|n1";; esac')
+    live = look(tmp_path / "results")
+    assert live.counts == {"queued": 3, "lost": 2}
+    assert f"--user {os.getuid()},4321 " in asked.read_text()
 
 
 def test_the_batch_script_says_what_the_profile_says(tmp_path: Path) -> None:

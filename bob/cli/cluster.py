@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bob.cluster import ClusterProfile, merged_profile, read_profile
-from bob.errors import BobError, ConfigError
+from bob.errors import BobError, ConfigError, did_you_mean
 from bob.estimate import Machine
 from bob.job import Job
 from bob.settings import Settings
 from bob.store import ResultStore
 from bob.suite import Suite
+from bob.tasks.spec import TASKS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,7 @@ FLAGS = (
     *("partition", "account", "qos", "constraint", "nodes", "gpus", "processes", "cpus", "mem_gb", "time_min"),
     *("array_parallelism", "pack_min", "attempts", "setup"),
 )
+LOCAL = {"workers": None, "display": "auto"}  # flags of the runner on this machine, and what they are if not given
 GRACE_SHARE = 0.5  # of the warning time: the rest is for the queue's own delays
 WAIT_POLL_S = 5.0
 NO_JOBS = "Nothing to submit: every job that can run has its row or is in the queue."
@@ -72,12 +74,14 @@ def profile_of(options: argparse.Namespace, suite: Suite | None) -> ClusterProfi
     file = options.cluster or os.environ.get("BOB_CLUSTER")
     own = suite.cluster.model_dump(exclude_unset=True) if suite and suite.cluster else {}
     flags = {name: value for name in FLAGS if (value := getattr(options, name, None)) is not None}
-    return merged_profile(
+    profile = merged_profile(
         file=read_profile(Path(file).expanduser()) if file else {},
         suite=own,
         flags=flags,
         trusted=options.trust_cluster,
     )
+    _refuse_unknown_names(profile)
+    return profile
 
 
 def refuse_cluster_options(options: argparse.Namespace) -> None:
@@ -85,8 +89,28 @@ def refuse_cluster_options(options: argparse.Namespace) -> None:
     known = (*(name for name in FLAGS if name != "processes"), "cluster", "dry_run", "wait")
     given = [name for name in known if getattr(options, name, None)]
     if options.executor == "local" and given:
-        said = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise ConfigError(f"{said} goes with --executor slurm.", hint="Add --executor slurm, or leave it out.")
+        raise ConfigError(f"{_flags(given)} goes with --executor slurm.", hint="Add --executor slurm, or leave it out.")
+    given = [name for name, default in LOCAL.items() if getattr(options, name, default) != default]
+    if options.executor == "slurm" and given:
+        raise ConfigError(
+            f"{_flags(given)} goes with --executor local.",
+            hint="Leave it out: an allocation has as many workers as its GPUs and cores allow; 'bob status --watch' "
+            "shows progress.",
+        )
+
+
+def _refuse_unknown_names(profile: ClusterProfile) -> None:
+    """Raise ConfigError for a rule on a task or a protocol that there is not; a backbone may be of another suite."""
+    for number, rule in enumerate(profile.rules):
+        tasks = [rule.task] if rule.task in TASKS.names() else TASKS.names()
+        protocols = sorted({name for task in tasks for name in TASKS.get(task).protocols})
+        for kind, value, known in (("task", rule.task, TASKS.names()), ("protocol", rule.protocol, protocols)):
+            if value is not None and value not in known:
+                raise ConfigError(
+                    f"cluster setting rules.{number}.{kind} is {value!r}: unknown.{did_you_mean(value, known)}"
+                    f" Expected one of {', '.join(known)}.",
+                    hint=f"'bob list {kind}s' shows them.",
+                )
 
 
 def cluster_machine(profile: ClusterProfile) -> Machine:
@@ -116,7 +140,7 @@ def draft(
     statuses, earlier = store.statuses(), submissions(results_dir)
     known = {job.id: store.attempts(job.id) for job in jobs if job.id in statuses}
     nothing: dict[str, Queued] = {}
-    in_queue = _if_it_answers(queue, nothing, options) if earlier else nothing
+    in_queue = _if_it_answers(lambda: queue(earlier), nothing, options) if earlier else nothing
     queued = {
         job_id
         for one in earlier
@@ -239,6 +263,10 @@ def _write_scripts(console: Console, submission: Submission, profile: ClusterPro
         sys.stdout.write(text + "\n")
         jobs = "; ".join(f"{task}: {' '.join(ids)}" for task, ids in enumerate(array.tasks))
         sys.stdout.write(f"# jobs by allocation: {jobs}\n")
+
+
+def _flags(names: Sequence[str]) -> str:
+    return ", ".join(f"--{name.replace('_', '-')}" for name in names)
 
 
 def _plural(count: int, word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import sys
 import time
 from collections import Counter
@@ -211,11 +212,11 @@ def _allocation_logs(live: Live, job_id: str) -> list[Path]:
 
 def _stream(path: Path, *, follow: bool, going_on: Any) -> None:
     """Print a file, control characters shown instead of obeyed, and what is added to it while a job goes on."""
+    decode = codecs.getincrementaldecoder("utf-8")(errors="replace").decode  # a letter may lie across two chunks
     with path.open("rb") as file:
         while True:
             while content := file.read(CHUNK_BYTES):
-                text = content.decode(errors="replace")
-                sys.stdout.write(visible(text))
+                sys.stdout.write(visible(decode(content)))
             sys.stdout.flush()
             if not follow or not going_on():
                 return

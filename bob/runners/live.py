@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     states = store.statuses()
     attempts = Counter(name.job_id for name in store.layout.names())
     known = tuple(submissions(results_dir))
-    queued = _queue() if any(array.slurm_id for one in known for array in one.arrays) else {}
+    queued = _queue(known) if any(array.slurm_id for one in known for array in one.arrays) else {}
     cancelled = Cancellations(results_dir).ids()
     runners = tuple(runners_at_work(results_dir))
     allocations: dict[str, str] = {}
@@ -70,16 +70,15 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
                 continue
             for task, job_ids in enumerate(array.tasks):
                 allocation = allocation_of(array, task)
+                waits = queued is None or allocation in queued  # nothing is called lost on no word
                 for job_id in set(job_ids) - settled(submission, job_ids, attempts):
-                    states[job_id] = (
-                        "cancelled" if job_id in cancelled else "queued" if allocation in queued else "lost"
-                    )
-                    if allocation in queued:
+                    states[job_id] = "cancelled" if job_id in cancelled else "queued" if waits else "lost"
+                    if waits:
                         allocations[job_id] = allocation
     states |= {job.job_id: "running" for runner in runners for job in runner.jobs}
     if jobs is not None:
         states = {job_id: states.get(job_id, "missing") for job_id in jobs}
-    return Live(states=states, runners=runners, submissions=known, queued=queued, allocations=allocations)
+    return Live(states=states, runners=runners, submissions=known, queued=queued or {}, allocations=allocations)
 
 
 def whole_allocations(live: Live, job_ids: set[str]) -> list[str]:
@@ -89,9 +88,10 @@ def whole_allocations(live: Live, job_ids: set[str]) -> list[str]:
     return sorted(name for name, ids in left.items() if ids and ids <= job_ids)
 
 
-def _queue() -> Mapping[str, Queued]:
+def _queue(known: Sequence[Submission]) -> Mapping[str, Queued] | None:
+    """Return the queue; None if the cluster does not answer."""
     try:
-        return queue()
+        return queue(known)
     except BobError as error:
-        log.warning("The queue is unknown: %s", error.message)
-        return {}
+        log.warning("The queue is unknown, and jobs may count as queued that are lost: %s", error.message)
+        return None

@@ -22,6 +22,7 @@ from bob.provenance import allocation_id, now
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
+FORGET_S = 86400.0  # nor is there a heartbeat after so long that anybody could wait for
 GONE_S = 60.0  # without a heartbeat for so long, a runner on another host counts as gone
 FOLDER = "runners"
 
@@ -130,11 +131,12 @@ def runners_at_work(results_dir: Path) -> list[RunnerState]:
 
 
 def forget_dead(results_dir: Path) -> None:
-    """Remove the heartbeats of runners of this host that were killed."""
+    """Remove the heartbeats of runners that were killed: at once of this host, of another after a day."""
     folder = results_dir / FOLDER
+    clock = _clock(folder)
     for path in folder.glob("*.json") if folder.is_dir() else ():
         found = _read(path)
-        if found is not None and _is_dead(found[0]):
+        if found is not None and (_is_dead(found[0]) or clock - found[1] > FORGET_S):
             path.unlink(missing_ok=True)
 
 

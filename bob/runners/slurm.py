@@ -150,15 +150,19 @@ def submit(submission: Submission, profile: ClusterProfile) -> Submission:
     return submission
 
 
-def queue() -> dict[str, Queued]:
-    """Return this user's allocations that have not ended, by number; nothing where there is no SLURM.
+def queue(submissions: Sequence[Submission] = ()) -> dict[str, Queued]:
+    """Return the allocations that have not ended, by number; nothing where there is no SLURM.
+
+    Args:
+        submissions: Whose users' allocations are asked for beside this user's own: several may share a store.
 
     Raises:
         BobError: The cluster does not answer.
     """
     if shutil.which("squeue") is None:
         return {}
-    text = _ask("squeue", "--noheader", "--array", "--user", str(os.getuid()), "--format", "%i|%T|%r|%N")
+    users = ",".join(map(str, sorted({os.getuid(), *filter(None, map(_owner, submissions))})))
+    text = _ask("squeue", "--noheader", "--array", "--user", users, "--format", "%i|%T|%r|%N")
     found = {}
     for line in text.splitlines():
         if line.count("|") < 3:
@@ -226,6 +230,14 @@ def _submit_array(submission: Submission, number: int, profile: ClusterProfile) 
             for task in range(len(array.tasks))
         ]
     return str(jobs[0].job_id).partition("_")[0]
+
+
+def _owner(submission: Submission) -> int | None:
+    """Return the user that submitted it, who owns its folder; None if that is gone."""
+    try:
+        return submission.folder.stat().st_uid
+    except FileNotFoundError:
+        return None
 
 
 def _python() -> str:
