@@ -113,6 +113,14 @@ def warn(allocation: str) -> None:
     until(lambda: (one := queue().get(allocation)) is None or one.waits, what=f"{allocation} giving way", within_s=120)
 
 
+def preempt(allocation: str) -> None:
+    """Let a job of higher priority want the allocation's whole node, and wait until it has had it."""
+    node = queue()[allocation].nodes
+    wanted = ["sbatch", "--wait", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
+    subprocess.run([*wanted, "--wrap=true"], check=True, timeout=300, capture_output=True)
+    assert (one := queue().get(allocation)) is None or one.waits, f"{allocation} was not driven away: {one}"
+
+
 def restart_slurmd(node: str) -> None:
     """Kill a node's daemon and start it again; what it has started goes on."""
     conf = Path(os.environ["SLURM_CONF"])
@@ -141,6 +149,9 @@ def test_a_suite_disturbed_in_every_way_has_one_row_per_job_and_the_numbers_of_a
     runner, job = until(lambda: training(results, beside=set(hit)), what="another fine-tuning")
     subprocess.run(["scontrol", "requeue", runner.allocation], check=True)
     hit[job.job_id] = "requeue"
+    runner, job = until(lambda: training(results, beside=set(hit)), what="a fine-tuning to be driven away")
+    preempt(runner.allocation)
+    hit[job.job_id] = "preempted"
     runner, job = until(lambda: training(results, beside=set(hit)), what="a third fine-tuning")
     os.kill(runner.pid, signal.SIGKILL)
     hit[job.job_id] = "kill -9"
@@ -162,7 +173,7 @@ def test_a_suite_disturbed_in_every_way_has_one_row_per_job_and_the_numbers_of_a
     assert not any((results / name).exists() and list((results / name).rglob("*.json")) for name in ("runners",))
     rows = table.set_index("job_id")
     by_kind = {kind: rows.loc[job_id] for job_id, kind in hit.items()}
-    assert by_kind["USR2"].resumed_from_step > 0
+    assert by_kind["USR2"].resumed_from_step > 0 and by_kind["preempted"].resumed_from_step > 0
     compare_with_uninterrupted(folder, rows, sorted(hit))
 
 
