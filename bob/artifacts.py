@@ -45,8 +45,6 @@ class ArtifactStore:
             if self.has(need):
                 return final
             self._root.mkdir(parents=True, exist_ok=True)
-            for left in self._root.glob(f".tmp-*-{final.name}"):  # half-made, of a process that was killed at it
-                shutil.rmtree(left, ignore_errors=True)
             folder = temporary_name(final)
             folder.mkdir()
             try:

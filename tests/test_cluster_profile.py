@@ -82,9 +82,9 @@ def test_what_only_an_allocation_would_find_out_is_refused_before_anything_is_su
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("{task: detecton}", "rules.1.task is 'detecton': unknown. Did you mean 'detection'?"),
-        ("{protocol: finetun}", "rules.1.protocol is 'finetun': unknown. Did you mean 'finetune'?"),
-        ("{task: detection, protocol: knn}", "rules.1.protocol is 'knn': unknown."),
+        ("{task: detecton}", "task 'detecton': no task. Did you mean 'detection'?"),
+        ("{protocol: finetun}", "protocol 'finetun': no protocol. Did you mean 'finetune'?"),
+        ("{task: detection, protocol: knn}", "protocol 'knn': no protocol of detection. Expected one of"),
     ],
 )
 def test_a_rule_on_what_there_is_not_would_fit_no_job_and_is_refused(

@@ -118,7 +118,7 @@ def preempt(allocation: str) -> None:
     node = queue()[allocation].nodes
     wanted = ["sbatch", "--wait", "--partition=urgent", f"--nodelist={node}", "--exclusive", "--output=/dev/null"]
     subprocess.run([*wanted, "--wrap=true"], check=True, timeout=300, capture_output=True)
-    assert (one := queue().get(allocation)) is None or one.waits, f"{allocation} was not driven away: {one}"
+    assert (one := queue().get(allocation)) is not None and one.waits, f"{allocation} was not driven away: {one}"
 
 
 def restart_slurmd(node: str) -> None:
@@ -149,13 +149,13 @@ def test_a_suite_disturbed_in_every_way_has_one_row_per_job_and_the_numbers_of_a
     runner, job = until(lambda: training(results, beside=set(hit)), what="another fine-tuning")
     subprocess.run(["scontrol", "requeue", runner.allocation], check=True)
     hit[job.job_id] = "requeue"
-    runner, job = until(lambda: training(results, beside=set(hit)), what="a fine-tuning to be driven away")
-    preempt(runner.allocation)
-    hit[job.job_id] = "preempted"
     runner, job = until(lambda: training(results, beside=set(hit)), what="a third fine-tuning")
     os.kill(runner.pid, signal.SIGKILL)
     hit[job.job_id] = "kill -9"
-    until(lambda: training(results, beside=set(hit)), what="a fourth fine-tuning")
+    runner, job = until(lambda: training(results, beside=set(hit)), what="a fine-tuning to be driven away")
+    preempt(runner.allocation)
+    hit[job.job_id] = "preempted"
+    until(lambda: training(results), what="a fine-tuning while slurmd is killed, be it one that has come back")
     for node in ("n1", "n2"):
         restart_slurmd(node)
 
@@ -218,8 +218,8 @@ def test_cancelled_jobs_leave_no_row_and_retry_runs_them(folder: Path) -> None:
 
 def test_slurm_warns_before_the_time_limit_and_a_job_out_of_attempts_has_a_row_with_the_reason(folder: Path) -> None:
     results, one = folder / "results", "[tf_efficientnet_lite0.in1k]"
-    suite = suite_file(folder / "one.yaml", protocols=FINETUNE, backbones=one, seeds="[0]", seen=80000)
-    bob("run", suite, "--executor", "slurm", "--attempts", "1", "--time-min", "2")
+    suite = suite_file(folder / "one.yaml", protocols=FINETUNE, backbones=one, seeds="[0]", seen=160000)
+    bob("run", suite, "--executor", "slurm", "--attempts", "1", "--time-min", "3")
     _, job = until(lambda: training(results), what="a fine-tuning")
     until(lambda: not queue(), what="the end of the allocation")
     row = ResultStore(results).record(job.job_id)

@@ -101,16 +101,22 @@ def refuse_cluster_options(options: argparse.Namespace) -> None:
 
 def _refuse_unknown_names(profile: ClusterProfile) -> None:
     """Raise ConfigError for a rule on a task or a protocol that there is not; a backbone may be of another suite."""
-    for number, rule in enumerate(profile.rules):
-        tasks = [rule.task] if rule.task in TASKS.names() else TASKS.names()
-        protocols = sorted({name for task in tasks for name in TASKS.get(task).protocols})
-        for kind, value, known in (("task", rule.task, TASKS.names()), ("protocol", rule.protocol, protocols)):
-            if value is not None and value not in known:
-                raise ConfigError(
-                    f"cluster setting rules.{number}.{kind} is {value!r}: unknown.{did_you_mean(value, known)}"
-                    f" Expected one of {', '.join(known)}.",
-                    hint=f"'bob list {kind}s' shows them.",
-                )
+    for rule in profile.rules:
+        if rule.task is not None:
+            _refuse_unknown("task", rule.task, TASKS.names(), "")
+        if rule.protocol is not None:
+            tasks = TASKS.names() if rule.task is None else [rule.task]
+            known = sorted({name for task in tasks for name in TASKS.get(task).protocols})
+            _refuse_unknown("protocol", rule.protocol, known, f" of {rule.task}" if rule.task else "")
+
+
+def _refuse_unknown(kind: str, value: str, known: Sequence[str], of: str) -> None:
+    if value not in known:
+        close = did_you_mean(value, known)
+        raise ConfigError(
+            f"a rule of the cluster's has {kind} {value!r}: no {kind}{of}.{close} Expected one of {', '.join(known)}.",
+            hint=f"'bob list {kind}s' shows them.",
+        )
 
 
 def cluster_machine(profile: ClusterProfile) -> Machine:

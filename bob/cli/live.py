@@ -17,7 +17,7 @@ from rich.markup import escape
 from bob.cli.cluster import profile_of, refuse_cluster_options, run_on_slurm, wait_for
 from bob.cli.common import print_json, settings_from, suite_from
 from bob.cli.results import plan_of, statuses_in_table
-from bob.errors import ConfigError, StoreError
+from bob.errors import BobError, ConfigError, StoreError
 from bob.plan import expand
 from bob.runners.live import LIVE, Live, look, whole_allocations
 from bob.settings import Settings
@@ -99,6 +99,8 @@ def cancel(options: argparse.Namespace) -> int:
     allocations = whole_allocations(live, stoppable)
     end(allocations)
     told = f", {len(allocations)} allocations ended" if allocations else ""
+    if live.silence:
+        told += f"; no allocation is ended, for the queue is unknown ({live.silence.rstrip('.')})"
     Terminal().print(
         f"Cancelled {len(stoppable)} of {len(wanted)} jobs{told}. 'bob retry' or the suite's command lets them run."
     )
@@ -148,6 +150,7 @@ def _as_json(live: Live, settings: Settings) -> dict[str, Any]:
         "jobs": live.states,
         "running": [{"host": r.host, "allocation": r.allocation, **vars(job)} for r, job in live.at_work],
         "allocations": [vars(live.queued[name]) for name in sorted(set(live.queued) & set(live.allocations.values()))],
+        "queue_unknown": live.silence or None,
         "damaged": ResultStore(settings.results_dir).damaged(),
     }
 
@@ -167,6 +170,9 @@ def _print(console: Console, live: Live, settings: Settings) -> None:
         reasons = ", ".join(f"{count} for {reason}" for reason, count in waiting.items())
         held = f"; waiting: {reasons}" if reasons else ""
         console.print(f"SLURM: {running} of {len(mine)} allocations run{held}.", highlight=False, soft_wrap=True)
+    if live.silence:
+        text = f"[yellow]The queue is unknown:[/] {escape(live.silence)} What is called queued may be lost."
+        console.print(text, highlight=False, soft_wrap=True)
     if live.counts["lost"]:
         console.print(
             "[yellow]lost[/]: the allocation is gone and left no row. 'bob retry --lost' runs them here, with "
@@ -219,6 +225,7 @@ def _stream(path: Path, *, follow: bool, going_on: Any) -> None:
                 sys.stdout.write(visible(decode(content)))
             sys.stdout.flush()
             if not follow or not going_on():
+                sys.stdout.write(visible(decode(b"", final=True)))
                 return
             time.sleep(FOLLOW_POLL_S)
 
@@ -243,8 +250,10 @@ def _retryable(options: argparse.Namespace, settings: Settings, kinds: list[str]
         suite, source = suite_from(options)
         expanded = expand(suite, source, settings, data=options.data or (), machine=machine_of("auto")[1])
         live = look(settings.results_dir, [job.id for job in expanded.jobs])
+        _refuse_silence(live, kinds)
         return [job for job in expanded.jobs if live.states[job.id] in kinds and not job.missing], suite
     live = look(settings.results_dir)
+    _refuse_silence(live, kinds)
     wanted = {job_id for job_id, state in live.states.items() if state in kinds}
     found = jobs_of(settings.results_dir.absolute(), wanted)
     if wanted - found.keys() and not found:
@@ -258,6 +267,16 @@ def _retryable(options: argparse.Namespace, settings: Settings, kinds: list[str]
             file=sys.stderr,
         )
     return _as_they_are_here(found, options), live.submissions[-1].suite
+
+
+def _refuse_silence(live: Live, kinds: list[str]) -> None:
+    """Raise BobError where lost jobs are to be retried and nobody can say which are."""
+    if live.silence and live.counts["queued"] and "lost" in kinds:
+        raise BobError(
+            f"the queue is unknown, so nobody can say which of {live.counts['queued']} jobs are lost: {live.silence}",
+            hint="Give the kinds that the store knows (--failed --oom --timeout --cancelled), or run the suite here: "
+            "bob run SUITE.",
+        )
 
 
 def _as_they_are_here(found: Mapping[str, tuple[Job, Submission]], options: argparse.Namespace) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,8 +14,6 @@ from bob.runners.presence import AtWork, RunnerState, runners_at_work
 from bob.runners.slurm import Queued, allocation_of, live_tasks, queue
 from bob.runners.submission import Submission, settled, submissions
 from bob.store import ResultStore
-
-log = logging.getLogger(__name__)
 
 # What a job can be besides the status of its row.
 LIVE = ("running", "queued", "lost", "cancelled", "missing")
@@ -30,7 +28,8 @@ class Live:
         runners: At work, with their jobs.
         submissions: All, oldest first.
         queued: SLURM's queue, by allocation.
-        allocations: Allocation by job id, of the jobs that are in the queue.
+        allocations: Allocation by job id, of the jobs that are in the queue, or may be where it does not answer.
+        silence: Why the queue is unknown; empty if it is known, or not needed.
     """
 
     states: Mapping[str, str]
@@ -38,6 +37,7 @@ class Live:
     submissions: tuple[Submission, ...]
     queued: Mapping[str, Queued]
     allocations: Mapping[str, str] = field(default_factory=dict)
+    silence: str = ""
 
     @property
     def counts(self) -> Counter[str]:
@@ -53,14 +53,15 @@ class Live:
 def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     """Return how jobs are: those given, or all that the store or a submission knows.
 
-    A queue that does not answer is warned about; its jobs then count as lost unless a runner is at them.
+    Where the queue does not answer, what may be in it counts as queued, and ``silence`` says why: nothing is called
+    lost without its word.
     """
     results_dir = results_dir.absolute()
     store = ResultStore(results_dir)
     states = store.statuses()
     attempts = Counter(name.job_id for name in store.layout.names())
     known = tuple(submissions(results_dir))
-    queued = _queue(known) if any(array.slurm_id for one in known for array in one.arrays) else {}
+    queued, silence = _queue(known) if any(array.slurm_id for one in known for array in one.arrays) else ({}, "")
     cancelled = Cancellations(results_dir).ids()
     runners = tuple(runners_at_work(results_dir))
     allocations: dict[str, str] = {}
@@ -70,7 +71,7 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
                 continue
             for task, job_ids in enumerate(array.tasks):
                 allocation = allocation_of(array, task)
-                waits = queued is None or allocation in queued  # nothing is called lost on no word
+                waits = bool(silence) or allocation in queued
                 for job_id in set(job_ids) - settled(submission, job_ids, attempts):
                     states[job_id] = "cancelled" if job_id in cancelled else "queued" if waits else "lost"
                     if waits:
@@ -78,20 +79,23 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     states |= {job.job_id: "running" for runner in runners for job in runner.jobs}
     if jobs is not None:
         states = {job_id: states.get(job_id, "missing") for job_id in jobs}
-    return Live(states=states, runners=runners, submissions=known, queued=queued or {}, allocations=allocations)
+    return Live(
+        states=states, runners=runners, submissions=known, queued=queued, allocations=allocations, silence=silence
+    )
 
 
 def whole_allocations(live: Live, job_ids: set[str]) -> list[str]:
-    """Return the allocations in the queue of which every job that is left is among ``job_ids``."""
+    """Return this user's allocations in the queue of which every job that is left is among ``job_ids``."""
     tasks = live_tasks(live.submissions, live.queued)
     left = {name: {job_id for job_id in ids if live.allocations.get(job_id) == name} for name, ids in tasks.items()}
-    return sorted(name for name, ids in left.items() if ids and ids <= job_ids)
+    return sorted(name for name, ids in left.items() if ids and ids <= job_ids and live.queued[name].is_ours)
 
 
-def _queue(known: Sequence[Submission]) -> Mapping[str, Queued] | None:
-    """Return the queue; None if the cluster does not answer."""
+def _queue(known: Sequence[Submission]) -> tuple[Mapping[str, Queued], str]:
+    """Return the queue, and why it is unknown."""
+    if shutil.which("squeue") is None:
+        return {}, "squeue is not on this machine."
     try:
-        return queue(known)
+        return queue(known), ""
     except BobError as error:
-        log.warning("The queue is unknown, and jobs may count as queued that are lost: %s", error.message)
-        return None
+        return {}, error.message

@@ -135,9 +135,10 @@ def forget_dead(results_dir: Path) -> None:
     folder = results_dir / FOLDER
     clock = _clock(folder)
     for path in folder.glob("*.json") if folder.is_dir() else ():
-        found = _read(path)
-        if found is not None and (_is_dead(found[0]) or clock - found[1] > FORGET_S):
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # another user's, or on a file system that fails: nobody waits for it
+            found = _read(path)
+            if found is not None and (_is_dead(found[0]) or clock - found[1] > FORGET_S):
+                path.unlink(missing_ok=True)
 
 
 def _clock(folder: Path) -> float:

@@ -33,12 +33,19 @@ class Queued:
         state: SLURM's word: PENDING, RUNNING, COMPLETING, ...
         reason: Why it waits; empty if it does not.
         nodes: Where it runs.
+        user: Whose it is, by number.
     """
 
     id: str
     state: str
     reason: str
     nodes: str
+    user: int
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this user may end it."""
+        return os.getuid() in (0, self.user)
 
     @property
     def waits(self) -> bool:
@@ -161,14 +168,16 @@ def queue(submissions: Sequence[Submission] = ()) -> dict[str, Queued]:
     """
     if shutil.which("squeue") is None:
         return {}
-    users = ",".join(map(str, sorted({os.getuid(), *filter(None, map(_owner, submissions))})))
-    text = _ask("squeue", "--noheader", "--array", "--user", users, "--format", "%i|%T|%r|%N")
+    owners = {os.getuid(), *map(_owner, submissions)} - {None}
+    users = ",".join(sorted(map(str, owners)))
+    text = _ask("squeue", "--noheader", "--array", "--user", users, "--format", "%i|%U|%T|%r|%N")
     found = {}
     for line in text.splitlines():
-        if line.count("|") < 3:
+        if line.count("|") < 4:
             continue
-        name, state, reason, nodes = (part.strip() for part in line.split("|", 3))
-        found[name] = Queued(id=name, state=state, reason="" if reason == "None" else reason, nodes=nodes)
+        name, user, state, reason, nodes = (part.strip() for part in line.split("|", 4))
+        why = "" if reason == "None" else reason
+        found[name] = Queued(id=name, state=state, reason=why, nodes=nodes, user=int(user))
     return found
 
 
