@@ -82,9 +82,9 @@ def test_what_only_an_allocation_would_find_out_is_refused_before_anything_is_su
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
-        ("{task: detecton}", "task 'detecton': no task. Did you mean 'detection'?"),
-        ("{protocol: finetun}", "protocol 'finetun': no protocol. Did you mean 'finetune'?"),
-        ("{task: detection, protocol: knn}", "protocol 'knn': no protocol of detection. Expected one of"),
+        ("{task: detecton}", "task 'detecton' is not known. Did you mean 'detection'?"),
+        ("{protocol: finetun}", "protocol of any task 'finetun' is not known. Did you mean 'finetune'?"),
+        ("{task: detection, protocol: knn}", "protocol of detection 'knn' is not known."),
     ],
 )
 def test_a_rule_on_what_there_is_not_would_fit_no_job_and_is_refused(

@@ -19,7 +19,7 @@ JOB = AtWork(job_id="ab12", what="toy.a toy/linear on toys", phase="trial 1 of 2
 def heartbeat(folder: Path, host: str, *, age_s: float = 0.0) -> Path:
     """Leave the heartbeat of a runner on some host, so many seconds old; return its file."""
     Presence(folder).tell([JOB], 2, at_once=True)
-    path = max((folder / FOLDER).glob("*.json"), key=lambda path: path.stat().st_ctime_ns)
+    (path,) = (folder / FOLDER).glob("*.json")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"host": host}))
     os.utime(path, (time.time() - age_s,) * 2)
     return path
@@ -62,7 +62,21 @@ def test_a_runner_elsewhere_counts_by_the_age_of_its_heartbeat(
     assert len(list((tmp_path / FOLDER).iterdir())) == kept
 
 
-def test_a_damaged_heartbeat_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    heartbeat(tmp_path, "elsewhere").with_name("broken.json").write_text("{")
+def test_a_heartbeat_that_cannot_be_read_hides_no_other(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    beside = heartbeat(tmp_path, "elsewhere")
+    beside.with_name("damaged.json").write_text("{")
+    beside.with_name("unreadable.json").mkdir()
     assert [state.host for state in runners_at_work(tmp_path)] == ["elsewhere"]
-    assert "broken.json cannot be read" in caplog.text
+    assert "damaged.json cannot be read" in caplog.text and "unreadable.json cannot be read" in caplog.text
+
+
+def test_a_heartbeat_that_cannot_be_removed_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = heartbeat(tmp_path, "elsewhere", age_s=FORGET_S + 60)
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == path:
+            raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    forget_dead(tmp_path)
+    assert path.exists()

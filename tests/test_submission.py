@@ -4,74 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from runner_jobs import job
+from submission_jobs import JOBS, finish, submitted
 
 from bob import pins
-from bob.cli.live import CHUNK_BYTES, _stream
 from bob.cli.main import main
 from bob.cluster import ClusterProfile
 from bob.errors import StoreError
-from bob.pins import Pin, changes, pin
-from bob.runners import slurm
+from bob.pins import changes, pin
 from bob.runners.aftermath import give_up, unfinished
 from bob.runners.cancelling import Cancellations
-from bob.runners.live import look, whole_allocations
 from bob.runners.packing import Shape
 from bob.runners.slurm import batch_text
 from bob.runners.starts import Starts, out_of_attempts
 from bob.runners.submission import (
     Array,
-    Submission,
     jobs_of,
-    new_id,
     read_jobs,
     read_submission,
     submissions,
     update_submission,
-    write_submission,
 )
 from bob.store import ResultStore
-
-PIN = Pin(git_commit="c0ffee", git_dirty=False, code="00", versions=(("torch", "2.13.0"),))
-LITE0 = "tf_efficientnet_lite0.random"
-FIELDS = {"backbone": LITE0, "task": "classification", "params": (("lrs", (0.1, 0.2)), ("k", 5))}
-JOBS = [job(number, **FIELDS) for number in range(5)]
-
-
-def submitted(folder: Path, **fields: object) -> Submission:
-    """Write a submission of five jobs in two allocations and return it."""
-    ids = [one.id for one in JOBS]
-    values = {
-        **{"id": new_id(), "suite": "toys", "executor": "slurm", "created_at": "2026-11-24T12:00:00+00:00"},
-        **{"results_dir": str(folder / "results"), "cache_dir": str(folder / "cache"), "data_dir": str(folder)},
-        **{"pin": PIN, "known": {}, "arrays": (Array(shape=Shape(), tasks=(tuple(ids[:3]), tuple(ids[3:]))),)},
-        **{"attempts": 2},
-    }
-    submission = Submission(**{**values, **fields})
-    write_submission(submission, JOBS)
-    return submission
-
-
-def finish(folder: Path, number: int, status: str = "ok") -> None:
-    """Append a row of a job."""
-    ResultStore(folder / "results").append({"job_id": JOBS[number].id, "status": status, "score": 0.5})
-
-
-def fake_squeue(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> Path:
-    """Put a ``squeue`` of one's own first on the path; return the file to which it writes what it is asked."""
-    tool, asked = folder / "bin" / "squeue", folder / "asked"
-    tool.parent.mkdir()
-    tool.write_text(f'#!/bin/sh\necho "$*" >> {asked}\n{script}\n')
-    tool.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tool.parent}:/usr/bin:/bin")
-    return asked
 
 
 def test_jobs_come_back_equal_with_their_ids(tmp_path: Path) -> None:
@@ -194,75 +153,6 @@ def test_a_line_cut_short_by_a_kill_is_no_start(tmp_path: Path) -> None:
     with (tmp_path / "starts" / "ab" / "abcd").open("a") as file:
         file.write('{"event": "sta')
     assert starts.count("abcd") == 1
-
-
-def test_jobs_whose_allocation_is_gone_are_lost_until_they_have_a_row(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    fake_squeue(tmp_path, monkeypatch, "true")
-    submission = submitted(tmp_path)
-    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="1"),)))
-    finish(tmp_path, 0)
-    Cancellations(tmp_path / "results").add([JOBS[4].id])
-    assert look(tmp_path / "results").counts == {"ok": 1, "lost": 3, "cancelled": 1}
-
-
-@pytest.mark.parametrize("is_here", [True, False], ids=["silent", "not-here"])
-def test_nothing_is_called_lost_while_the_cluster_does_not_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], is_here: bool
-) -> None:
-    submission = submitted(tmp_path)
-    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="1"),)))
-    said = "Unable to contact slurm controller" if is_here else "squeue is not on this machine"
-    tool = fake_squeue(tmp_path, monkeypatch, f"echo slurm_load_jobs error: {said} >&2; exit 1").parent / "bin/squeue"
-    if not is_here:
-        tool.unlink()
-        monkeypatch.setenv("PATH", str(tool.parent))
-    assert look(tmp_path / "results").counts == {"queued": 5}
-    where = ["--results", str(tmp_path / "results")]
-    assert main(["status", *where]) == 0
-    assert said in " ".join(capsys.readouterr().out.split())
-    assert main(["status", "--json", *where]) == 0
-    assert said in json.loads(capsys.readouterr().out)["queue_unknown"]
-    assert main(["retry", "--lost", *where]) == 2
-    assert "nobody can say which of 5 jobs are lost" in capsys.readouterr().err
-    assert main(["retry", "--failed", *where]) == 0
-    assert "nothing to retry" in capsys.readouterr().out
-    assert main(["cancel", "--all", *where]) == 0
-    assert "no allocation is ended" in " ".join(capsys.readouterr().out.split())
-    assert look(tmp_path / "results").counts == {"cancelled": 5}
-
-
-@pytest.mark.parametrize(("owner", "me", "users"), [(4321, 1000, "1000,4321"), (0, 1000, "0,1000"), (None, 0, "0")])
-def test_the_queue_is_asked_for_everybody_who_submitted_to_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int | None, me: int, users: str
-) -> None:
-    submission = submitted(tmp_path)
-    update_submission(replace(submission, arrays=(replace(submission.arrays[0], slurm_id="7"),)))
-    monkeypatch.setattr(slurm, "_owner", lambda submission: owner)
-    monkeypatch.setattr(os, "getuid", lambda: me)
-    asked = fake_squeue(tmp_path, monkeypatch, f'echo "7_0|{owner or 0}|RUNNING|None|n1"')
-    live = look(tmp_path / "results")
-    assert live.counts == {"queued": 3, "lost": 2}
-    assert f"--user {users} " in asked.read_text()
-    # What another submitted is stopped by its marker, not by SLURM, which would refuse.
-    ids = {one.id for one in JOBS}
-    assert whole_allocations(live, ids) == (["7_0"] if me == 0 else [])
-
-
-def test_whose_a_submission_is_is_told_by_its_folder(tmp_path: Path) -> None:
-    submission = submitted(tmp_path)
-    assert slurm._owner(submission) == os.getuid()
-    assert slurm._owner(replace(submission, id="gone")) is None
-
-
-def test_a_letter_across_two_chunks_of_a_log_is_shown_whole_and_a_torn_one_as_torn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = tmp_path / "log"
-    path.write_bytes(b"x" * (CHUNK_BYTES - 1) + "é end ".encode() + "é".encode()[:1])
-    _stream(path, follow=False, going_on=None)
-    assert capsys.readouterr().out == "x" * (CHUNK_BYTES - 1) + "é end \ufffd"
 
 
 def test_the_batch_script_says_what_the_profile_says(tmp_path: Path) -> None:

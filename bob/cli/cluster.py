@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from bob.cluster import ClusterProfile, merged_profile, read_profile
-from bob.errors import BobError, ConfigError, did_you_mean
+from bob.errors import BobError, ConfigError, unknown_name
 from bob.estimate import Machine
 from bob.job import Job
 from bob.settings import Settings
@@ -84,8 +84,8 @@ def profile_of(options: argparse.Namespace, suite: Suite | None) -> ClusterProfi
     return profile
 
 
-def refuse_cluster_options(options: argparse.Namespace) -> None:
-    """Raise ConfigError for settings of a cluster without the executor that obeys them."""
+def refuse_misplaced_options(options: argparse.Namespace) -> None:
+    """Raise ConfigError for settings of one executor that go with another."""
     known = (*(name for name in FLAGS if name != "processes"), "cluster", "dry_run", "wait")
     given = [name for name in known if getattr(options, name, None)]
     if options.executor == "local" and given:
@@ -100,23 +100,13 @@ def refuse_cluster_options(options: argparse.Namespace) -> None:
 
 
 def _refuse_unknown_names(profile: ClusterProfile) -> None:
-    """Raise ConfigError for a rule on a task or a protocol that there is not; a backbone may be of another suite."""
+    """Raise UnknownNameError for a rule on a task or protocol that there is not; a backbone may be another suite's."""
     for rule in profile.rules:
-        if rule.task is not None:
-            _refuse_unknown("task", rule.task, TASKS.names(), "")
-        if rule.protocol is not None:
-            tasks = TASKS.names() if rule.task is None else [rule.task]
-            known = sorted({name for task in tasks for name in TASKS.get(task).protocols})
-            _refuse_unknown("protocol", rule.protocol, known, f" of {rule.task}" if rule.task else "")
-
-
-def _refuse_unknown(kind: str, value: str, known: Sequence[str], of: str) -> None:
-    if value not in known:
-        close = did_you_mean(value, known)
-        raise ConfigError(
-            f"a rule of the cluster's has {kind} {value!r}: no {kind}{of}.{close} Expected one of {', '.join(known)}.",
-            hint=f"'bob list {kind}s' shows them.",
-        )
+        tasks = TASKS.names() if rule.task is None else [rule.task]
+        known = sorted({protocol for task in tasks for protocol in TASKS.get(task).protocols})
+        if rule.protocol not in (None, *known):
+            kind = f"cluster rule: protocol of {rule.task or 'any task'}"
+            raise unknown_name(kind, str(rule.protocol), known, hint=f"There are: {', '.join(known)}.")
 
 
 def cluster_machine(profile: ClusterProfile) -> Machine:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from bob.cli.cluster import profile_of, refuse_cluster_options, run_on_slurm, wait_for
+from bob.cli.cluster import profile_of, refuse_misplaced_options, run_on_slurm, wait_for
 from bob.cli.common import print_json, settings_from, suite_from
 from bob.cli.results import plan_of, statuses_in_table
 from bob.errors import BobError, ConfigError, StoreError
@@ -111,7 +111,7 @@ def retry(options: argparse.Namespace) -> int:
     """Run again what gave no number: of a suite, or of what was submitted to SLURM."""
 
     settings = settings_from(options)
-    refuse_cluster_options(options)
+    refuse_misplaced_options(options)
     kinds = [kind for kind in RETRIED if getattr(options, kind)] or list(RETRIED)
     console = Terminal()
     jobs, suite = _retryable(options, settings, kinds)

@@ -14,7 +14,7 @@ from bob.cli.cluster import (
     draft,
     print_draft,
     profile_of,
-    refuse_cluster_options,
+    refuse_misplaced_options,
     run_on_slurm,
     wait_for,
 )
@@ -43,7 +43,7 @@ def plan(options: argparse.Namespace) -> int:
 
     suite, source = suite_from(options)
     settings = settings_from(options)
-    refuse_cluster_options(options)
+    refuse_misplaced_options(options)
     profile = profile_of(options, suite) if options.executor == "slurm" else None
     machine = cluster_machine(profile) if profile else machine_of("auto")[1]
     expanded = expand(suite, source, settings, data=options.data or (), machine=machine)
@@ -76,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
     console = _console()
     suite, source = suite_from(options)
     settings = settings_from(options)
-    refuse_cluster_options(options)
+    refuse_misplaced_options(options)
     profile = profile_of(options, suite) if options.executor == "slurm" else None
     device, machine = ("auto", cluster_machine(profile)) if profile else machine_of(options.device)
     data = options.data or ()

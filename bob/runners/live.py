@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,8 +27,8 @@ class Live:
         runners: At work, with their jobs.
         submissions: All, oldest first.
         queued: SLURM's queue, by allocation.
-        allocations: Allocation by job id, of the jobs that are in the queue, or may be where it does not answer.
-        silence: Why the queue is unknown; empty if it is known, or not needed.
+        allocations: Allocation by job id, of the jobs that are in the queue.
+        silence: Why the queue is unknown; empty if it is known, or no job's state depends on it.
     """
 
     states: Mapping[str, str]
@@ -61,21 +60,21 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     states = store.statuses()
     attempts = Counter(name.job_id for name in store.layout.names())
     known = tuple(submissions(results_dir))
-    queued, silence = _queue(known) if any(array.slurm_id for one in known for array in one.arrays) else ({}, "")
+    left = [
+        (job_id, allocation_of(array, task))
+        for submission in known
+        for array in submission.arrays
+        if array.slurm_id is not None  # else SLURM refused it: its jobs are as they were
+        for task, job_ids in enumerate(array.tasks)
+        for job_id in set(job_ids) - settled(submission, job_ids, attempts)
+    ]
+    queued, silence = _queue(known) if left else ({}, "")
     cancelled = Cancellations(results_dir).ids()
     runners = tuple(runners_at_work(results_dir))
-    allocations: dict[str, str] = {}
-    for submission in known:
-        for array in submission.arrays:
-            if array.slurm_id is None:  # SLURM refused it: its jobs are as they were
-                continue
-            for task, job_ids in enumerate(array.tasks):
-                allocation = allocation_of(array, task)
-                waits = bool(silence) or allocation in queued
-                for job_id in set(job_ids) - settled(submission, job_ids, attempts):
-                    states[job_id] = "cancelled" if job_id in cancelled else "queued" if waits else "lost"
-                    if waits:
-                        allocations[job_id] = allocation
+    allocations = {job_id: allocation for job_id, allocation in left if allocation in queued}
+    for job_id, allocation in left:
+        waits = bool(silence) or allocation in queued
+        states[job_id] = "cancelled" if job_id in cancelled else "queued" if waits else "lost"
     states |= {job.job_id: "running" for runner in runners for job in runner.jobs}
     if jobs is not None:
         states = {job_id: states.get(job_id, "missing") for job_id in jobs}
@@ -88,13 +87,11 @@ def whole_allocations(live: Live, job_ids: set[str]) -> list[str]:
     """Return this user's allocations in the queue of which every job that is left is among ``job_ids``."""
     tasks = live_tasks(live.submissions, live.queued)
     left = {name: {job_id for job_id in ids if live.allocations.get(job_id) == name} for name, ids in tasks.items()}
-    return sorted(name for name, ids in left.items() if ids and ids <= job_ids and live.queued[name].is_ours)
+    return sorted(name for name, ids in left.items() if ids and ids <= job_ids and live.queued[name].is_mine)
 
 
 def _queue(known: Sequence[Submission]) -> tuple[Mapping[str, Queued], str]:
     """Return the queue, and why it is unknown."""
-    if shutil.which("squeue") is None:
-        return {}, "squeue is not on this machine."
     try:
         return queue(known), ""
     except BobError as error:

@@ -22,8 +22,8 @@ from bob.provenance import allocation_id, now
 log = logging.getLogger(__name__)
 
 HEARTBEAT_S = 5.0
-FORGET_S = 86400.0  # nor is there a heartbeat after so long that anybody could wait for
 GONE_S = 60.0  # without a heartbeat for so long, a runner on another host counts as gone
+FORGET_S = 86400.0  # and after so long its file may go too
 FOLDER = "runners"
 
 
@@ -135,10 +135,10 @@ def forget_dead(results_dir: Path) -> None:
     folder = results_dir / FOLDER
     clock = _clock(folder)
     for path in folder.glob("*.json") if folder.is_dir() else ():
-        with contextlib.suppress(OSError):  # another user's, or on a file system that fails: nobody waits for it
-            found = _read(path)
-            if found is not None and (_is_dead(found[0]) or clock - found[1] > FORGET_S):
-                path.unlink(missing_ok=True)
+        found = _read(path)
+        if found is not None and (_is_dead(found[0]) or clock - found[1] > FORGET_S):
+            with contextlib.suppress(OSError):  # another user's, or on a file system that fails: nobody waits for it
+                path.unlink()
 
 
 def _clock(folder: Path) -> float:
@@ -165,7 +165,7 @@ def _read(path: Path) -> tuple[RunnerState, float] | None:
         return RunnerState(**content, jobs=jobs), mtime
     except FileNotFoundError:
         return None
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         log.warning("The heartbeat %s cannot be read: %s.", path, error)
         return None
 

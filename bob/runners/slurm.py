@@ -43,8 +43,8 @@ class Queued:
     user: int
 
     @property
-    def is_ours(self) -> bool:
-        """Whether this user may end it."""
+    def is_mine(self) -> bool:
+        """Whether this user may end it: its owner, or root."""
         return os.getuid() in (0, self.user)
 
     @property
@@ -158,16 +158,14 @@ def submit(submission: Submission, profile: ClusterProfile) -> Submission:
 
 
 def queue(submissions: Sequence[Submission] = ()) -> dict[str, Queued]:
-    """Return the allocations that have not ended, by number; nothing where there is no SLURM.
+    """Return the allocations that have not ended, by number.
 
     Args:
         submissions: Whose users' allocations are asked for beside this user's own: several may share a store.
 
     Raises:
-        BobError: The cluster does not answer.
+        BobError: The cluster does not answer, or SLURM is not on this machine.
     """
-    if shutil.which("squeue") is None:
-        return {}
     owners = {os.getuid(), *map(_owner, submissions)} - {None}
     users = ",".join(sorted(map(str, owners)))
     text = _ask("squeue", "--noheader", "--array", "--user", users, "--format", "%i|%U|%T|%r|%N")
@@ -264,6 +262,9 @@ def _ask(*command: str) -> str:
         raise BobError(
             f"{command[0]} failed: {error.stderr.strip() or error}.", hint="'sinfo' shows the cluster."
         ) from error
+    except FileNotFoundError as error:
+        hint = "Give the command on a login node of the cluster."
+        raise BobError(f"{command[0]} is not on this machine.", hint=hint) from error
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BobError(f"{command[0]} does not answer: {error}.", hint="'sinfo' shows the cluster.") from error
     return done.stdout

@@ -166,7 +166,7 @@ class ResultStore:
             StoreError: The folder holds rows of a newer version of BoB.
         """
         covered: set[str] = set()
-        if self.layout.table.exists():  # a new store needs no pyarrow for this, which is 40 MB
+        if self.layout.table.exists():  # a new store needs no pyarrow for this, which is 30 MB in every runner
             from bob.store.table import read_folded
 
             with contextlib.suppress(FileNotFoundError, DamagedError):
