@@ -42,6 +42,7 @@ def test_page_of_columns_is_current() -> None:
 def test_store_imports_neither_torch_nor_pandas_until_it_loads(tmp_path: Path) -> None:
     code = (
         "import sys, bob.store; s = bob.store.ResultStore(sys.argv[1]);"
+        "s.refuse_newer();"
         "s.append({'job_id': 'ab01', 'status': 'ok', 'score': 1.0});"
         "assert s.statuses() == {'ab01': 'ok'} and s.attempts('ab01') == 1;"
         "heavy = {'torch', 'pandas', 'pyarrow', 'scipy', 'numpy'} & set(sys.modules); assert not heavy, heavy"
