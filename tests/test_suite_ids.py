@@ -19,8 +19,8 @@ FROST = "bob.tasks.ood_generalization_spec.frost_available"
 PINNED = Path(__file__).resolve().parent / "suite_ids.json"
 """By suite, scale and group of jobs: how many there are, and the digest of their sorted ids.
 
-They follow from the packaged weights, the made data set `scenes`, and nothing else on the machine: every other checkpoint
-and data set is missing. After a change that is meant to give new ids (a task's version, a default), the file is written
+They follow from the packaged weights and the made data set `scenes` alone: every other checkpoint and data set is
+missing. After a change that is meant to give new ids (the version of a task, a default), the file is written
 anew: python -m tests.test_suite_ids > tests/suite_ids.json
 """
 
