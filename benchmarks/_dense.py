@@ -17,10 +17,10 @@ from torch import nn
 from benchmarks._jobs import benchmark_job
 from bob.backbones import catalogue, weights
 from bob.backbones.loader import build_backbone
-from bob.context import Context
+from bob.core.registry import load_reference
 from bob.data.resolve import resolve_dataset
-from bob.job import Budget
-from bob.registry import load_reference
+from bob.jobs.context import Context
+from bob.jobs.job import Budget
 from bob.tasks.result import TaskResult
 from bob.tasks.spec import TASKS
 

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 
 from bob.backbones import catalogue, weights
-from bob.context import Context
 from bob.data.pictures import Pictures
 from bob.data.resolve import resolve_dataset
 from bob.data.transforms import eval_transform
-from bob.job import Budget, Job, OtherData
+from bob.jobs.context import Context
+from bob.jobs.job import Budget, Job, OtherData
 from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.tasks.spec import TASKS
 

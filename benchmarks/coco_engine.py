@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from bob.data.annotations import Detections, Instances
-from bob.metrics.detection import CocoScores, coco_scores
+from bob.metrics.detection_metrics import CocoScores, coco_scores
 from bob.metrics.resampling import RESAMPLES
 
 PICTURES, CLASSES, OBJECTS, FOUND, ROUNDS = 2000, 80, 7.3, 100, 3

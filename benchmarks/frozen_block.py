@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._jobs import bare_pass, benchmark_job, parser_of, ready_model
-from bob.context import Context
+from bob.core.registry import load_reference
+from bob.data.dataset import SPLITS
 from bob.data.resolve import resolve_dataset
-from bob.data.spec import SPLITS
-from bob.job import Job, OtherData
-from bob.registry import load_reference
+from bob.jobs.context import Context
+from bob.jobs.job import Job, OtherData
 from bob.tasks.setup import Setup
 from bob.tasks.spec import TASKS
 

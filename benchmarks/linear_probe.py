@@ -16,9 +16,9 @@ import time
 from pathlib import Path
 
 from benchmarks._jobs import bare_pass, benchmark_job, parser_of, ready_model
-from bob.context import Context
-from bob.data.spec import SPLITS
-from bob.tasks.classification import linear
+from bob.data.dataset import SPLITS
+from bob.jobs.context import Context
+from bob.tasks.classification.classification_protocols import linear
 from bob.tasks.setup import Setup
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bob.memory import peak_rise_mb
-from bob.metrics.retrieval import per_query_ap, retrieval_metrics
-from bob.probes.retrieval import positive_ranks, same_label
+from bob.core.peak_memory import peak_rise_mb
+from bob.metrics.retrieval_metrics import per_query_ap, retrieval_metrics
+from bob.probes.gallery_ranks import positive_ranks, same_label
 
 CLASSES, CHECKED, CHUNK = 1000, 10, 100_000
 SPREAD = 1.5  # of a class around its centre, per feature, whose own deviation is 1

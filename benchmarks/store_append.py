@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bob.row import COLUMNS
+from bob.jobs.row import COLUMNS
 from bob.store import ResultStore
 
 WRITERS, ROWS = 8, 250

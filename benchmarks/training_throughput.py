@@ -20,9 +20,9 @@ import torch
 from torch import nn
 
 from benchmarks._jobs import benchmark_job
-from bob.context import Context
-from bob.job import Budget
-from bob.tasks.classification_finetune import Finetune
+from bob.jobs.context import Context
+from bob.jobs.job import Budget
+from bob.tasks.classification.classification_finetune import Finetune
 from bob.tasks.setup import Setup
 
 

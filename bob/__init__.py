@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bob.version import __version__
+from bob.core.version import __version__
 
 if TYPE_CHECKING:
     from bob.store import load_results

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from places import REPOSITORY
 
-REPOSITORY = Path(__file__).resolve().parent.parent
 PLUGIN = """\
 from bob.backbones.catalogue import register
-from bob.backbones.spec import Backbone, InputConfig
+from bob.backbones.backbone import Backbone, InputConfig
 
 INPUT = InputConfig(image_size=32, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bilinear", crop_pct=1.0)
 

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from places import REPOSITORY
 
-PACKAGE = Path(__file__).resolve().parent.parent / "bob"
+from bob.core.registry import load_reference
+from bob.tasks.spec import TASKS
+
+PACKAGE = REPOSITORY / "bob"
 
 # Lowest first. A module belongs to the longest prefix that names it, and may import its own layer and those below.
 LAYERS = (
+    ("bob.core", "bob.jobs"),  # of bob.jobs only the package itself: its modules stand where they are named
+    ("bob.backbones.backbone", "bob.data.dataset", "bob.data.corruptions.names"),
     (
-        "bob.version",
-        "bob.child",
-        "bob.visible",
-        "bob.terminal",
-        "bob.errors",
-        "bob.files",
-        "bob.registry",
-        "bob.lease",
-        "bob.settings",
-        "bob.yaml_source",
-        "bob.hardware",
-        "bob.memory",
+        *("bob.jobs.job", "bob.jobs.needs", "bob.jobs.context", "bob.jobs.cluster_profile", "bob.jobs.suite"),
+        *("bob.jobs.provenance", "bob.jobs.code_version", "bob.jobs.row", "bob.jobs.artifacts"),
     ),
-    ("bob.backbones.spec", "bob.data.spec", "bob.data.corruptions.names"),
-    ("bob.job", "bob.context", "bob.cluster", "bob.suite", "bob.provenance", "bob.pins", "bob.row", "bob.needs"),
-    ("bob.artifacts", "bob.tasks.spec", "bob.tasks.result", "bob.tasks.classification_spec"),
+    ("bob.tasks.spec", "bob.tasks.result", "bob.tasks.classification.classification_spec"),
     ("bob.store",),
-    ("bob.backbones", "bob.data", "bob.metrics", "bob.params", "bob.estimate"),
-    ("bob.profiling", "bob.probes", "bob.training", "bob.heads", "bob.plan", "bob.plan_data", "bob.report"),
+    ("bob.backbones", "bob.data", "bob.metrics", "bob.jobs.params", "bob.jobs.estimate"),
+    ("bob.probes", "bob.training", "bob.heads", "bob.jobs.plan", "bob.jobs.plan_data", "bob.report"),
     ("bob.tasks",),
-    ("bob.run",),
+    ("bob.jobs.run",),
+    ("bob.runners.state",),
+    ("bob.runners.ranks", "bob.runners.worker"),
+    ("bob.runners.local",),
+    ("bob.runners.slurm",),
     ("bob.runners",),
     ("bob.cli",),
 )
@@ -60,15 +62,29 @@ def rank(module: str) -> int | None:
     return RANKS[max(prefixes, key=len)] if prefixes else None
 
 
-def imported(path: Path) -> set[str]:
-    """Modules imported when this one is: imports inside functions are lazy, and for type checking only, none."""
+def imports(tree: ast.AST) -> Iterator[ast.stmt]:
+    """Imports that run when the module does, or when one of its functions does; not those for type checking only."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            yield node
+        elif not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)):
+            yield from imports(node)
+
+
+def names(nodes: Iterable[ast.AST]) -> set[str]:
+    """The names of BoB's modules, and of what is imported from them, in some import statements."""
     found: set[str] = set()
-    for node in ast.parse(path.read_text()).body:
+    for node in nodes:
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("bob"):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("bob")}
     return found
+
+
+def imported(path: Path) -> set[str]:
+    """What is imported when this module is: imports inside functions are lazy, and for type checking only, none."""
+    return names(ast.parse(path.read_text()).body)
 
 
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
@@ -80,6 +96,49 @@ def test_a_module_imports_only_its_own_layer_and_those_below(path):
     assert own is not None, f"{module_name(path)} has no layer: add it to LAYERS"
     above = {name for name in imported(path) if (other := rank(name)) is not None and other > own}
     assert not above
+
+
+def test_no_module_needs_itself_not_even_through_an_import_inside_a_function():
+    known = {module_name(path) for path in MODULES}
+
+    def module(name: str) -> str:
+        return name if name in known else name.rpartition(".")[0]
+
+    graph = {
+        module_name(path): {module(name) for name in names(imports(ast.parse(path.read_text())))} & known
+        for path in MODULES
+    }
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the modules
+
+
+def test_no_two_modules_share_a_file_name():
+    counts = Counter(path.name for path in MODULES if not path.name.startswith("__"))
+    assert [name for name, count in counts.items() if count > 1] == []
+
+
+def references() -> list[tuple[str, str]]:
+    """Every ``module:attr`` text of the package, which no type checker sees, with the module it stands in."""
+    form = re.compile(r"bob(\.\w+)+:\w+")
+    return [
+        (node.value, module_name(path))
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and form.fullmatch(node.value)
+    ]
+
+
+def test_every_lazy_reference_leads_to_something():
+    found = references()
+    assert len(found) > 30
+    for reference, where in found:
+        assert load_reference(reference) is not None, where
+
+
+def test_every_protocol_of_every_task_leads_to_a_function():
+    for task in map(TASKS.get, TASKS):
+        for protocol in task.protocols.values():
+            for reference in filter(None, (protocol.run, protocol.check, task.check)):
+                assert callable(load_reference(reference)), f"{task.name} {protocol.name}: {reference}"
 
 
 @pytest.mark.parametrize("arguments", TORCH_FREE_COMMANDS, ids=" ".join)

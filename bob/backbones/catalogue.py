@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from bob.backbones import filters
-from bob.backbones.described import describe, known_names
+from bob.backbones import catalogue_filters as filters
+from bob.backbones.backbone import RANDOM_TAG, Backbone, InputConfig
+from bob.backbones.described_timm import describe, known_names
 from bob.backbones.entries import ALL
 from bob.backbones.plugins import USER_BACKBONES, load_plugin, register, user_backbone
-from bob.backbones.spec import RANDOM_TAG, Backbone, InputConfig
-from bob.errors import ConfigError, UnknownNameError, did_you_mean
+from bob.core.errors import ConfigError, UnknownNameError, did_you_mean
 
 __all__ = ["catalogue", "control_of", "find", "load_plugin", "match", "register", "resolve_input", "select"]
 

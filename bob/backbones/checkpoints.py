@@ -16,10 +16,10 @@ from safetensors.torch import load_file
 from timm.models import get_pretrained_cfg
 from torch import nn
 
+from bob.backbones.backbone import Backbone
 from bob.backbones.positions import resize_left_over, resized_positions
-from bob.backbones.shapes import shapes_only
-from bob.backbones.spec import Backbone
-from bob.errors import WeightsError
+from bob.backbones.tensor_shapes import shapes_only
+from bob.core.errors import WeightsError
 
 State = dict[str, torch.Tensor]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from bob.backbones.shapes import shapes_only
+from bob.backbones.tensor_shapes import shapes_only
 
 
 @functools.lru_cache(maxsize=64)

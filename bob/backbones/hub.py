@@ -12,8 +12,8 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from bob.backbones.spec import Backbone
-from bob.visible import without_secrets
+from bob.backbones.backbone import Backbone
+from bob.core.text import without_secrets
 
 log = logging.getLogger(__name__)
 

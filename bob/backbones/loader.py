@@ -11,11 +11,11 @@ import torch
 from timm.models import get_pretrained_cfg
 from torch import nn
 
+from bob.backbones.backbone import Backbone
+from bob.backbones.backbone_model import BackboneModel, Sides, estimate_batch_norm, prepare
 from bob.backbones.checkpoints import load_strictly, load_timm
-from bob.backbones.model import BackboneModel, Sides, estimate_batch_norm, prepare
 from bob.backbones.plugins import user_backbone
-from bob.backbones.spec import Backbone
-from bob.errors import ConfigError, WeightsError, WeightsMissingError
+from bob.core.errors import ConfigError, WeightsError, WeightsMissingError
 
 __all__ = [
     "BackboneModel",

@@ -3,7 +3,7 @@
 A file such as ``my_backbone.py``, used with ``bob run --plugin my_backbone.py --backbone tiny_net.mine ...``::
 
     from bob.backbones.catalogue import register
-    from bob.backbones.spec import Backbone, InputConfig
+    from bob.backbones.backbone import Backbone, InputConfig
 
     def build(image_size):
         from torch import nn
@@ -42,11 +42,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bob.backbones.backbone import RANDOM_TAG, Backbone
 from bob.backbones.entries import ALL
-from bob.backbones.spec import RANDOM_TAG, Backbone
-from bob.errors import BobError, UnknownNameError
-from bob.files import sha256_file
-from bob.registry import Registry, load_reference
+from bob.core.errors import BobError, UnknownNameError
+from bob.core.files import sha256_file
+from bob.core.registry import Registry, load_reference
 
 Build = Callable[..., Any]
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from timm.layers import resample_abs_pos_embed
 
-from bob.backbones.shapes import shapes_only
+from bob.backbones.tensor_shapes import shapes_only
 
 Grid = tuple[int, int]
 

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from bob.backbones.backbone import Backbone
+from bob.backbones.backbone_model import BackboneModel, Group, Sides
 from bob.backbones.dilation import dilate, takes_output_stride
 from bob.backbones.loader import build_module, headless, seeded
-from bob.backbones.model import BackboneModel, Group, Sides
+from bob.backbones.meta_pass import tried
 from bob.backbones.plugins import user_backbone
 from bob.backbones.resample import Resample
-from bob.backbones.shapes import shapes_only
 from bob.backbones.simple_pyramid import LevelNorms, SimplePyramid
-from bob.backbones.spec import Backbone
 from bob.backbones.taps import Taps, choose_taps, reductions_of
-from bob.backbones.trial import tried
-from bob.errors import ConfigError
+from bob.backbones.tensor_shapes import shapes_only
+from bob.core.errors import ConfigError
 
 STRIDES = (4, 8, 16, 32)
 OUTPUT_STRIDES = (8, 16, 32)

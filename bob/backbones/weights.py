@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bob.backbones import hub
+from bob.backbones.backbone import Backbone
 from bob.backbones.plugins import user_backbone
-from bob.backbones.spec import Backbone
-from bob.errors import ConfigError, WeightsError, WeightsMissingError
-from bob.files import digest, sha256_file, write_text
-from bob.lease import holding
+from bob.core.errors import ConfigError, WeightsError, WeightsMissingError
+from bob.core.files import digest, sha256_file, write_text
+from bob.core.lease import holding
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 
 import yaml
 
-from bob.errors import ConfigError, unknown_name
-from bob.settings import Settings
-from bob.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
+from bob.core.errors import ConfigError, unknown_name
+from bob.core.settings import Settings
+from bob.core.yaml_source import YamlSource
+from bob.jobs.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
 from bob.tasks.spec import TASKS
-from bob.yaml_source import YamlSource
 
 SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
 _SETTABLE_HINT = f"--set takes {', '.join(SETTABLE)}, budget.NAME and PROTOCOL.PARAMETER."

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 from bob.cli.common import print_json, settings_from
-from bob.errors import BobError
-from bob.settings import Settings
+from bob.core.errors import BobError
+from bob.core.settings import Settings
 
 PACKAGES = (
     "torch",
@@ -59,7 +59,7 @@ def doctor(options: argparse.Namespace) -> int:
 def _print(findings: list[Finding]) -> None:
     from rich.markup import escape
 
-    from bob.terminal import Terminal
+    from bob.core.terminal import Terminal
 
     console = Terminal()
     for finding in findings:
@@ -108,7 +108,7 @@ def _installed(name: str) -> bool:
 
 
 def _devices() -> Iterator[Finding]:
-    from bob.runners.devices import choose_device, cpu_count
+    from bob.core.devices import choose_device, cpu_count
 
     device, hardware = choose_device("auto")
     yield Finding(name="device", ok=True, text=f"{device}: {hardware}; {cpu_count()} CPU cores to use")

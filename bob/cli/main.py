@@ -8,11 +8,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bob.cli.cluster import add_cluster_options, add_submit_options
-from bob.errors import BobError
-from bob.registry import load_reference
-from bob.version import __version__
-from bob.visible import VisibleFormatter, visible
+from bob.cli.slurm_options import add_cluster_options, add_submit_options
+from bob.core.errors import BobError
+from bob.core.registry import load_reference
+from bob.core.text import VisibleFormatter, visible
+from bob.core.version import __version__
 
 EXAMPLES = """\
 examples:
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
-        return load_reference(f"bob.cli.{options.handler}")(options)
+        return load_reference(options.handler)(options)
     except BobError as error:
         print(visible(f"error: {error}"), file=sys.stderr)
         return 2
@@ -77,16 +77,18 @@ def _command(commands: _Commands, name: str, handler: str, text: str) -> argpars
 
 
 def _add_list(commands: _Commands) -> None:
-    parser = _command(commands, "list", "info:list_entries", "Show what is registered.")
+    parser = _command(commands, "list", "bob.cli.registry_commands:list_entries", "Show what is registered.")
     parser.add_argument("what", choices=("backbones", "tasks", "protocols", "datasets", "suites"))
     parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
     _add_json(parser)
 
 
 def _add_suite_commands(commands: _Commands) -> None:
-    plan = _command(commands, "plan", "suites:plan", "Show what a suite would run, without running it.")
-    fetch = _command(commands, "fetch", "suites:fetch", "Bring a suite's checkpoints and data sets to this machine.")
-    run = _command(commands, "run", "suites:run", "Run a suite, or one job; only what is missing.")
+    plan = _command(commands, "plan", "bob.cli.suite_commands:plan", "Show what a suite would run, without running it.")
+    fetch = _command(
+        commands, "fetch", "bob.cli.suite_commands:fetch", "Bring a suite's checkpoints and data sets to this machine."
+    )
+    run = _command(commands, "run", "bob.cli.suite_commands:run", "Run a suite, or one job; only what is missing.")
     for parser in (plan, fetch, run):
         parser.add_argument("suite", nargs="?", help="a suite's name ('bob list suites') or file")
         _add_job_options(parser)
@@ -137,10 +139,12 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_result_commands(commands: _Commands) -> None:
-    status = _command(commands, "status", "live:status", "Show how the jobs are: done, running, queued, lost.")
-    show = _command(commands, "show", "results:show", "Show everything a job left.")
+    status = _command(
+        commands, "status", "bob.cli.queue_commands:status", "Show how the jobs are: done, running, queued, lost."
+    )
+    show = _command(commands, "show", "bob.cli.result_commands:show", "Show everything a job left.")
     show.add_argument("job", help="a job id, or the start of one")
-    report = _command(commands, "report", "results:report", "Rank the backbones and write the report.")
+    report = _command(commands, "report", "bob.cli.result_commands:report", "Rank the backbones and write the report.")
     status.add_argument("--watch", nargs="?", type=float, const=5.0, metavar="S", help="again every so many seconds")
     for parser in (status, report):
         parser.add_argument("suite", nargs="?", help="only this suite's jobs; its missing ones are counted too")
@@ -164,16 +168,18 @@ def _add_as_it_was_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_queue_commands(commands: _Commands) -> None:
-    logs = _command(commands, "logs", "live:logs", "Print a job's log.")
+    logs = _command(commands, "logs", "bob.cli.queue_commands:logs", "Print a job's log.")
     logs.add_argument("job", help="a job id, or the start of one")
     logs.add_argument("--follow", "-f", action="store_true", help="go on while the job does")
     logs.add_argument("--allocation", action="store_true", help="the log of its SLURM allocation instead")
-    cancel = _command(commands, "cancel", "live:cancel", "Stop jobs, running or queued; they leave no row.")
+    cancel = _command(
+        commands, "cancel", "bob.cli.queue_commands:cancel", "Stop jobs, running or queued; they leave no row."
+    )
     cancel.add_argument("jobs", nargs="*", metavar="JOB", help="job ids, or their starts")
     cancel.add_argument("--suite", help="every job of this suite")
     cancel.add_argument("--all", action="store_true", help="every job of the store")
     _add_as_it_was_run(cancel)
-    retry = _command(commands, "retry", "live:retry", "Run again what gave no number.")
+    retry = _command(commands, "retry", "bob.cli.queue_commands:retry", "Run again what gave no number.")
     retry.add_argument("suite", nargs="?", help="only this suite's jobs (default: what was submitted to SLURM)")
     for kind in ("failed", "oom", "timeout", "lost", "cancelled"):
         retry.add_argument(
@@ -187,7 +193,9 @@ def _add_queue_commands(commands: _Commands) -> None:
 
 
 def _add_profile(commands: _Commands) -> None:
-    parser = _command(commands, "profile", "info:profile", "Measure a backbone's cost on this machine.")
+    parser = _command(
+        commands, "profile", "bob.cli.registry_commands:profile", "Measure a backbone's cost on this machine."
+    )
     parser.add_argument("backbone", help="arch.tag")
     parser.add_argument("--image-size", type=int, default=224, metavar="PX")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16", "fp16"), default="fp32")
@@ -198,7 +206,9 @@ def _add_profile(commands: _Commands) -> None:
 
 
 def _add_doctor(commands: _Commands) -> None:
-    parser = _command(commands, "doctor", "doctor:doctor", "Check this machine: packages, devices, folders, the hub.")
+    parser = _command(
+        commands, "doctor", "bob.cli.doctor:doctor", "Check this machine: packages, devices, folders, the hub."
+    )
     _add_folders(parser)
     _add_json(parser)
 

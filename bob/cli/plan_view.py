@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bob.job import Job
-from bob.plan import Plan
-from bob.settings import Settings
+from bob.core.settings import Settings
+from bob.jobs.job import Job
+from bob.jobs.plan import Plan
 
 SHOWN_BACKBONES = 60
 

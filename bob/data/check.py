@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import PIL
 
+from bob.core.files import write_text
+from bob.core.lease import holding
+from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, refuse_bomb, to_rgb
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
-from bob.data.spec import DatasetSpec
-from bob.files import write_text
-from bob.lease import holding
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from bob.errors import DataError, did_you_mean
+from bob.core.errors import DataError, did_you_mean
 
 NAMED_AT_MOST = 5
 _SPACES = str.maketrans("_-", "  ")

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bob.core.errors import DataError
 from bob.data.boxes import Box, fitted
 from bob.data.coco_masks import area_of, box_of, mask_of
 from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
-from bob.data.table import TableBuilder
 from bob.data.table_cache import Parsed
-from bob.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bob.core.errors import ConfigError
 from bob.data.corruptions import MIN_SIDE, corrupt, corruption_rng
 from bob.data.corruptions.photographs import FILES, frost_photograph
-from bob.errors import ConfigError
 
 SEED = 0  # of every picture's draw: all backbones and seeds of a job see the same corrupted pictures
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bob.backbones.spec import InputConfig
-from bob.data.dense import DensePictures
+from bob.backbones.backbone import InputConfig
+from bob.data.dense_pictures import DensePictures
 from bob.data.dense_views import Augmentation, DenseViews, View
 from bob.data.loading import CACHE_BYTES, WHOLE, Part, PictureCache, derived_seed, share
 from bob.data.placement import Placement

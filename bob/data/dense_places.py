@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from bob.core.errors import DataMissingError
 from bob.data.downloads import find, places
-from bob.errors import DataMissingError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bob.backbones.spec import InputConfig
+from bob.backbones.backbone import InputConfig
 from bob.data.annotations import Instances
-from bob.data.dense import DensePictures
+from bob.data.dense_pictures import DensePictures
 from bob.data.loading import PictureCache, derived_seed
 from bob.data.placement import Placement, contain, cover, whole
 from bob.data.streams import EVALUATION, Key

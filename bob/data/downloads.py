@@ -10,10 +10,10 @@ import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from bob.errors import BobError, DataMissingError
-from bob.files import temporary_name
-from bob.lease import holding
-from bob.visible import without_secrets
+from bob.core.errors import BobError, DataMissingError
+from bob.core.files import temporary_name
+from bob.core.lease import holding
+from bob.core.text import without_secrets
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bob.errors import DataError
-from bob.files import digest, sha256_file, write_text
+from bob.core.errors import DataError
+from bob.core.files import digest, sha256_file, write_text
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bob.errors import DataError, did_you_mean
+from bob.core.errors import DataError, did_you_mean
 
 WNID = re.compile(r"n\d{8}")
 

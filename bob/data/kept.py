@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bob.files import digest, write_text
+from bob.core.files import digest, write_text
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bob.registry import Registry
+from bob.core.registry import Registry
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,11 +14,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from bob.backbones.spec import InputConfig
+from bob.backbones.backbone import InputConfig
+from bob.core.errors import ConfigError
 from bob.data.pictures import Pictures
 from bob.data.streams import EVALUATION, Key, open_stream
 from bob.data.transforms import EvalCrop, TrainCrop, normalise
-from bob.errors import ConfigError
 
 CACHE_BYTES = 2 << 30
 PILLOW_BYTES_PER_PIXEL = 4

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.check import check_samples
+from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, to_rgb
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
-from bob.data.spec import DatasetSpec
 from bob.data.splits import arrange, balanced_subset
-from bob.errors import ConfigError, DataError, did_you_mean
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bob.core.errors import ConfigError, DataMissingError, unknown_name
+from bob.data.dataset import DatasetSpec
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
 from bob.data.layouts import dense_layout
 from bob.data.pictures import POLICIES
 from bob.data.readers import READERS
-from bob.data.spec import DatasetSpec
-from bob.errors import ConfigError, DataMissingError, unknown_name
 
 # What may stand before the colon: the reader, and what it is told besides the target.
 PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bob.errors import DataError
+from bob.core.errors import DataError
 
 MAX_BYTES = 64 << 20
 DTYPE = re.compile(r"[biufU]\d{1,4}|O8")  # truth values, integers, floats, text; lists of what the pickle itself holds

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.restricted_pickle import PickledArray, read_pickle
-from bob.errors import ConfigError, DataError, did_you_mean
 
 PROTOCOLS = ("easy", "medium", "hard")
 JUDGEMENTS = ("easy", "hard", "junk")

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from bob.errors import DataError
+from bob.core.errors import DataError
 
 SPLIT_VERSION = 1
 SPLIT_SEED = 0

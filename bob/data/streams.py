@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch.utils.data import DataLoader
 
-from bob.errors import BobError
+from bob.core.errors import BobError
 
 LOOKAHEAD = 2
 EVALUATION = -1  # stands in the place of the epoch

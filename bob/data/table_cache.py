@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob.core.files import digest, temporary_name
+from bob.core.lease import holding
 from bob.data.decode import open_picture
 from bob.data.faults import NO_MASK
+from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
-from bob.data.table import Table, TableBuilder, is_whole
-from bob.files import digest, temporary_name
-from bob.lease import holding
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
-from bob.backbones.spec import InputConfig
-from bob.errors import ConfigError
+from bob.backbones.backbone import InputConfig
+from bob.core.errors import ConfigError
 
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,

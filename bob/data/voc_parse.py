@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from bob.core.errors import DataError
 from bob.data.boxes import Box, fitted
 from bob.data.coco_parse import stored_size
 from bob.data.faults import LEFT_OUT, REPAIRED, Fault
-from bob.data.table import TableBuilder
+from bob.data.object_arrays import TableBuilder
 from bob.data.table_cache import Parsed
-from bob.errors import DataError
 
 log = logging.getLogger(__name__)
 

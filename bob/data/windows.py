@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 
 Size = tuple[int, int]
 

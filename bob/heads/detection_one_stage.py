@@ -10,7 +10,7 @@ from torchvision.models.detection.retinanet import RetinaNet, RetinaNetHead
 from torchvision.ops import Conv2dNormActivation
 
 from bob.heads.detection_geometry import PAPER_SCALE, StridedAnchors
-from bob.heads.detection_options import DetectorOptions
+from bob.heads.detector_options import DetectorOptions
 from bob.heads.fpn import Fpn
 
 OCTAVE = (1.0, 2 ** (1 / 3), 2 ** (2 / 3))

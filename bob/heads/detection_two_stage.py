@@ -13,7 +13,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from bob.heads.cascade import STAGES, CascadeRoIHeads, CascadeStage
 from bob.heads.detection_geometry import RegionPool, StridedAnchors
-from bob.heads.detection_options import DetectorOptions
+from bob.heads.detector_options import DetectorOptions
 from bob.heads.fpn import Fpn
 
 RATIOS = (0.5, 1.0, 2.0)

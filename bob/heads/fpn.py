@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops import FeaturePyramidNetwork
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool, LastLevelP6P7
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 
 
 class Fpn(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 
 ASPP_RATES = (6, 12, 18)  # of DeepLabV3+ at output stride 16 (arXiv 1802.02611, section 4)
 ASPP_DROPOUT = 0.1  # as in the authors' code; their paper names none

@@ -10,9 +10,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import log_softmax, softmax
 
-from bob.errors import DataError, NumericalError
-from bob.metrics.classification import PROBABILITY_FLOOR, check_probabilities, expected_calibration_error
-from bob.metrics.reliability import ECE_BINS, check_confidence
+from bob.core.errors import DataError, NumericalError
+from bob.metrics.classification_metrics import PROBABILITY_FLOOR, check_probabilities, expected_calibration_error
+from bob.metrics.reliability_bins import ECE_BINS, check_confidence
 
 TEMPERATURES = (0.05, 20.0)
 _BLOCK_VALUES = 4_000_000

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import betaincinv
 
-from bob.errors import DataError, NumericalError
+from bob.core.errors import DataError, NumericalError
 
 CHUNK_VALUES = 4_000_000
 

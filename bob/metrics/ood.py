@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bob.errors import DataError, NumericalError
+from bob.core.errors import DataError, NumericalError
 from bob.metrics.resampling import RESAMPLES, resampled_counts
 
 TPR = 0.95

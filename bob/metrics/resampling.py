@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from bob.errors import DataError
+from bob.core.errors import DataError
 
 RESAMPLES = 1000
 _BLOCK_CELLS = 1_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit
 
-from bob.errors import ConfigError, DataError, NumericalError
+from bob.core.errors import ConfigError, DataError, NumericalError
 
 SEVERITIES = (1, 2, 3, 4, 5)
 MIN_REFERENCE_MODELS = 3

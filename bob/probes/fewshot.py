@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 from bob.probes.logistic import Logistic, fit_path
 
 

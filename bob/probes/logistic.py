@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bob.errors import NumericalError
+from bob.core.errors import NumericalError
 
 MAX_ITERATIONS = 300
 GRADIENT_TOLERANCE = 1e-6

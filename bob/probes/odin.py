@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from bob.errors import ConfigError, DataError, NumericalError
+from bob.core.errors import ConfigError, DataError, NumericalError
 
 TEMPERATURE = 1000.0
 EPSILON = 0.0014

@@ -15,7 +15,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from bob.errors import ConfigError, DataError, NumericalError, unknown_name
+from bob.core.errors import ConfigError, DataError, NumericalError, unknown_name
 from bob.probes.ood_statistics import (
     Moments,
     Neighbours,

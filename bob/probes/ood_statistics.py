@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 from bob.probes.knn import CHUNK_BYTES
 
 EPSILON = torch.finfo(torch.float64).eps

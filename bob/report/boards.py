@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bob.report.model import COSTS, Board, Entry, further_metrics
 from bob.report.paired import Paired, Run, pair
 from bob.report.ranking import (
     ALPHA,
@@ -18,6 +17,7 @@ from bob.report.ranking import (
     ranks,
     score_intervals,
 )
+from bob.report.report_data import COSTS, Board, Entry, further_metrics
 from bob.report.select import Group, Row
 
 if TYPE_CHECKING:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bob.report.model import Coverage, Reason
+from bob.jobs.row import STATUSES
+from bob.report.report_data import Coverage, Reason
 from bob.report.select import Row
-from bob.row import STATUSES
 
 NOT_RUN = "not run"
 _BY_CLASS = {

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bob.errors import BobError
+from bob.core.errors import BobError
 
 log = logging.getLogger(__name__)
 

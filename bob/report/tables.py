@@ -7,9 +7,9 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bob.hardware import BUSY_SHARE
-from bob.metrics.reliability import ECE_BINS
-from bob.report.model import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
+from bob.core.machine import BUSY_SHARE
+from bob.metrics.reliability_bins import ECE_BINS
+from bob.report.report_data import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bob.row import COLUMNS
+from bob.jobs.row import COLUMNS
 
 log = logging.getLogger(__name__)
 

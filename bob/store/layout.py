@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bob.errors import StoreError
-from bob.files import temporary_name
-from bob.row import STATUSES
+from bob.core.errors import StoreError
+from bob.core.files import temporary_name
+from bob.jobs.row import STATUSES
 
 _RECORD = re.compile(r"(?P<job>[A-Za-z0-9_-]{2,64})\.(?P<attempt>\d{3,})\.(?P<status>[a-z]+)\.json")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{2,64}")

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bob.errors import StoreError
-from bob.files import replacing
+from bob.core.errors import StoreError
+from bob.core.files import replacing
 from bob.store.records import DamagedError
 from bob.store.table import read_arrow
 

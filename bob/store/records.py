@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from bob.errors import StoreError
-from bob.files import read_regular, temporary_name, write_bytes, write_text
-from bob.row import ROW_SCHEMA_VERSION
+from bob.core.errors import StoreError
+from bob.core.files import read_regular, temporary_name, write_bytes, write_text
+from bob.jobs.row import ROW_SCHEMA_VERSION
 from bob.store.layout import Layout, RecordName
 
 log = logging.getLogger(__name__)

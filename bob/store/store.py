@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bob.errors import StoreError
-from bob.files import write_bytes
-from bob.lease import Lease, holding
+from bob.core.errors import StoreError
+from bob.core.files import write_bytes
+from bob.core.lease import Lease, holding
 from bob.store.layout import STORED, TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
 from bob.store.records import (
     REASON_SUFFIX,
@@ -59,7 +59,7 @@ class ResultStore:
         """Keep one attempt, durably: when this returns, no crash loses it.
 
         Args:
-            row: Values by column name (``bob.row.COLUMNS``; others are a plug-in's). ``job_id`` and ``status`` are
+            row: Values by column name (``bob.jobs.row.COLUMNS``; others are a plug-in's). ``job_id`` and ``status`` are
                 needed; ``attempt`` and ``schema_version`` are set here.
             outcomes: Columns of equal length, an entry per test sample; written before the record is.
             replicates: (resamples,) the score on resampled test sets, kept with the outcomes; needs them.

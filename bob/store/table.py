@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bob.files import digest, read_regular, replacing
-from bob.row import ROW_SCHEMA_VERSION
+from bob.core.files import digest, read_regular, replacing
+from bob.jobs.row import ROW_SCHEMA_VERSION
 from bob.store.columns import DTYPE_OF, rows_to_table
 from bob.store.layout import RecordName, parse_record
 from bob.store.records import DamagedError, refuse_newer

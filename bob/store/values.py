@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from bob.errors import StoreError
-from bob.row import BY_NAME, ROW_SCHEMA_VERSION, STATUSES
+from bob.core.errors import StoreError
+from bob.jobs.row import BY_NAME, ROW_SCHEMA_VERSION, STATUSES
 
 SCORES = ("score", "score_low", "score_high")
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import nn
 
+from bob.core.errors import ConfigError
+from bob.data.dataset import SPLITS
 from bob.data.loading import derived_seed
-from bob.data.spec import SPLITS
-from bob.errors import ConfigError
 from bob.tasks.setup import Setup
 from bob.training.checkpoint import Checkpoints
-from bob.training.memory import PeakMemory
+from bob.training.memory_backoff import PeakMemory
 from bob.training.optimiser import NamedParameters, parameter_groups
 from bob.training.search import Found, Search, run_search
 from bob.training.step import SumLoss

@@ -14,17 +14,17 @@ import torch
 from torch import Tensor
 
 from bob.backbones import catalogue
+from bob.backbones.backbone import Backbone
 from bob.backbones.loader import BackboneModel, build_backbone, estimate_batch_norm
-from bob.backbones.spec import Backbone
-from bob.context import Context
+from bob.core.errors import DataMissingError
 from bob.data.corrupted import Corruption, require_corruptions
+from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.loading import Change, PictureBatches
 from bob.data.pictures import Pictures, open_split, open_unlabelled
 from bob.data.readers.revisited import GALLERY
-from bob.data.spec import SPLITS, DatasetSpec
-from bob.errors import DataMissingError
-from bob.job import Job, OtherData
-from bob.probes.features import corrupted_split
+from bob.jobs.context import Context
+from bob.jobs.job import Job, OtherData
+from bob.probes.feature_files import corrupted_split
 from bob.tasks.spec import TASKS
 from bob.training.distributed import ALONE, Ranks
 from bob.training.inference import Forward

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bob.core.errors import DataError
 from bob.data.class_map import class_places
 from bob.data.pictures import MEANING
-from bob.errors import DataError
-from bob.job import Job
+from bob.jobs.job import Job
 
 
 def check_shifts(job: Job, source: Sequence[str], annotations: Sequence[str]) -> None:

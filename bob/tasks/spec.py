@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bob.data.spec import DatasetSpec
-from bob.registry import Registry
+from bob.core.registry import Registry
+from bob.data.dataset import DatasetSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +101,12 @@ class Task:
 
 
 TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
-TASKS.add("classification", "bob.tasks.classification_spec:CLASSIFICATION")
-TASKS.add("detection", "bob.tasks.detection_spec:DETECTION")
-TASKS.add("instance_segmentation", "bob.tasks.detection_spec:INSTANCE_SEGMENTATION")
-TASKS.add("semantic_segmentation", "bob.tasks.segmentation_spec:SEMANTIC_SEGMENTATION")
-TASKS.add("ood_generalization", "bob.tasks.ood_generalization_spec:OOD_GENERALIZATION")
-TASKS.add("dense_generalization", "bob.tasks.dense_generalization_spec:DENSE_GENERALIZATION")
-TASKS.add("ood_detection", "bob.tasks.ood_detection_spec:OOD_DETECTION")
-TASKS.add("adversarial_robustness", "bob.tasks.adversarial_spec:ADVERSARIAL_ROBUSTNESS")
-TASKS.add("retrieval", "bob.tasks.retrieval_spec:RETRIEVAL")
+TASKS.add("classification", "bob.tasks.classification.classification_spec:CLASSIFICATION")
+TASKS.add("detection", "bob.tasks.dense.detection.detection_spec:DETECTION")
+TASKS.add("instance_segmentation", "bob.tasks.dense.detection.detection_spec:INSTANCE_SEGMENTATION")
+TASKS.add("semantic_segmentation", "bob.tasks.dense.segmentation.segmentation_spec:SEMANTIC_SEGMENTATION")
+TASKS.add("ood_generalization", "bob.tasks.ood.generalization.ood_generalization_spec:OOD_GENERALIZATION")
+TASKS.add("dense_generalization", "bob.tasks.dense.generalization.dense_generalization_spec:DENSE_GENERALIZATION")
+TASKS.add("ood_detection", "bob.tasks.ood.detection.ood_detection_spec:OOD_DETECTION")
+TASKS.add("adversarial_robustness", "bob.tasks.adversarial.adversarial_spec:ADVERSARIAL_ROBUSTNESS")
+TASKS.add("retrieval", "bob.tasks.retrieval.retrieval_spec:RETRIEVAL")

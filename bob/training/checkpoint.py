@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bob.files import replacing
+from bob.core.files import replacing
 
 log = logging.getLogger(__name__)
 

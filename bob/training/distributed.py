@@ -19,8 +19,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from bob.context import Context, JobStopped
-from bob.errors import BobError, OutOfMemoryError
+from bob.core.errors import BobError, OutOfMemoryError
+from bob.jobs.context import Context, JobStopped
 
 log = logging.getLogger(__name__)
 

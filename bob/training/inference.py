@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bob.errors import OutOfMemoryError
-from bob.training.memory import is_out_of_memory, shortage_text
+from bob.core.errors import OutOfMemoryError
+from bob.training.memory_backoff import is_out_of_memory, shortage_text
 from bob.training.precision import autocast
 
 log = logging.getLogger(__name__)

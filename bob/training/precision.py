@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from bob.errors import ConfigError
-from bob.hardware import faster_precision
+from bob.core.errors import ConfigError
+from bob.core.machine import faster_precision
 
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bob.context import JobStopped, Progress
-from bob.errors import BobError, NumericalError
+from bob.core.errors import BobError, NumericalError
+from bob.jobs.context import JobStopped, Progress
 from bob.training.checkpoint import Checkpoints
 from bob.training.distributed import ALONE, Ranks
 from bob.training.termination import EXIT_CODE, noticing_termination

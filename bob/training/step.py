@@ -12,10 +12,10 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from bob.errors import OutOfMemoryError
+from bob.core.errors import OutOfMemoryError
 from bob.training.checkpoint import rng_state, set_rng_state
 from bob.training.distributed import MicroBatchError, Ranks, trained_norms
-from bob.training.memory import is_out_of_memory
+from bob.training.memory_backoff import is_out_of_memory
 
 log = logging.getLogger(__name__)
 

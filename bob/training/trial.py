@@ -14,7 +14,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from bob.errors import NumericalError
+from bob.core.errors import NumericalError
 from bob.training.checkpoint import rng_state, set_rng_state
 from bob.training.distributed import ALONE, Ranks, synchronise_norms
 from bob.training.optimiser import build_adamw, lr_factor, set_rates

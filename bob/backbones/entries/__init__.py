@@ -1,6 +1,6 @@
 """The catalogue's checkpoints as data, one module per group of families.
 
-Every fact is what ``python -m bob.backbones.describe NAME`` reads from timm; a test compares each entry again.
+Every fact is what ``python -m bob.backbones.describe_timm NAME`` reads from timm; a test compares each entry again.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bob.backbones.spec import InputConfig
+from bob.backbones.backbone import InputConfig
 
 
 def imagenet(image_size: int, *, crop_pct: float, interpolation: str = "bicubic") -> InputConfig:

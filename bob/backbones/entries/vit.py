@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bob.backbones.backbone import Backbone
 from bob.backbones.entries.inputs import clip, half, imagenet
-from bob.backbones.spec import Backbone
 
 ENTRIES = (
     Backbone(

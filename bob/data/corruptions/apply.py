@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from bob.core.errors import DataError
 from bob.data.corruptions.names import check_corruptions
-from bob.errors import DataError
 
 MIN_SIDE = 32  # pixels; the reference package refuses smaller pictures as well
 
@@ -27,7 +27,7 @@ def corrupt(pixels: np.ndarray, name: str, severity: int, *, rng: np.random.Rand
         ConfigError: ``severity`` is not one of ``SEVERITIES``, or frost's photographs are not installed.
         DataError: ``pixels`` is of another type or shape, or too small.
     """
-    from bob.data.corruptions.table import FUNCTIONS
+    from bob.data.corruptions.functions import FUNCTIONS
 
     check_corruptions([name], [severity])
     _check_pixels(pixels)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bob.data.corruptions.filters import correlate, disk, enlarge, gaussian, motion
+from bob.data.corruptions.image_filters import correlate, disk, enlarge, gaussian, motion
 
 _DEFOCUS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))  # radius and softness of the circle, pixels
 _GLASS = ((0.7, 1, 2), (0.9, 2, 1), (1, 2, 3), (1.1, 3, 2), (1.5, 4, 2))  # sigma, reach (pixels), passes

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bob.errors import ConfigError, unknown_name
+from bob.core.errors import ConfigError, unknown_name
 
 BENCHMARK: tuple[str, ...] = (
     "gaussian_noise",

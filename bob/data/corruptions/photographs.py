@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bob.errors import ConfigError
+from bob.core.errors import ConfigError
 
 PACKAGE = "imagecorruptions"
 FILES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg", "frost6.jpg")

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import ndimage
 
 from bob.data.corruptions.drops import canny, capped_distance, equalised, rounded_mean
-from bob.data.corruptions.filters import gaussian
+from bob.data.corruptions.image_filters import gaussian
 
 # mean and spread of the liquid's field, its sigma (pixels), threshold, strength (water) or sigma (mud)
 _SPATTER = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bob.data.corruptions.filters import enlarge, fused, motion
+from bob.data.corruptions.image_filters import enlarge, fused, motion
 
 # mean and spread of the flakes' field, its zoom, threshold, trace radius and sigma (pixels), share of the clean picture
 _SNOW = (

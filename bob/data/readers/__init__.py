@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bob.core.registry import Registry
 from bob.data.readers.base import Reader, Samples
-from bob.registry import Registry
 
 __all__ = ["READERS", "Reader", "Samples"]
 

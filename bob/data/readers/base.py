@@ -10,10 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from bob.core.errors import DataError
+from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.faults import Fault
-from bob.data.spec import SPLITS, DatasetSpec
 from bob.data.splits import Listing, arrange
-from bob.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from bob.core.errors import DataError
 from bob.data.annotations import IGNORE
+from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.known import KNOWN
 from bob.data.layouts import is_cityscapes, split_folders
-from bob.data.masks import label_table
+from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.spec import DatasetSpec
-from bob.errors import DataError
 
 # Label ids of the evaluated classes, in train id order: cityscapesScripts, helpers/labels.py.
 CLASS_IDS = {

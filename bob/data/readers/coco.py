@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from bob.core.errors import DataError
+from bob.core.files import digest
+from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import known_or_folder
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
 from bob.data.layouts import ROBOFLOW, coco_files, split_of
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
 from bob.data.readers.imagefolder import is_picture
-from bob.data.spec import SPLITS, DatasetSpec
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
-from bob.errors import DataError
-from bob.files import digest
 
 log = logging.getLogger(__name__)
 

@@ -14,16 +14,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bob.core.errors import DataError, DataMissingError
+from bob.core.files import digest
+from bob.data.dataset import DatasetSpec
 from bob.data.decode import open_picture
-from bob.data.describe import description
+from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
 from bob.data.layouts import SPLIT_NAMES
 from bob.data.readers.base import Samples, require_same, split_sizes
-from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
-from bob.errors import DataError, DataMissingError
-from bob.files import digest
 
 log = logging.getLogger(__name__)
 

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from bob.core.errors import DataError, DataMissingError
+from bob.core.files import digest
+from bob.data.dataset import DatasetSpec
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import FileEntry, fingerprint_files, list_files
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.readers.torchvision import ArrayOpener
-from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION
-from bob.errors import DataError, DataMissingError
-from bob.files import digest
 
 FILE_NAME = re.compile(r"(train|val|t10k|test)-(images|labels)[-.]idx[13]-ubyte(\.gz)?")
 SPLIT_OF = {"train": "train", "val": "val", "t10k": "test", "test": "test"}

@@ -13,14 +13,14 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from bob.core.errors import DataError, DataMissingError
+from bob.core.files import digest
+from bob.data.dataset import DatasetSpec
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.imagenet import wnids
 from bob.data.readers.base import Samples, require_same
 from bob.data.readers.imagefolder import FileOpener, is_picture
-from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION
-from bob.errors import DataError, DataMissingError
-from bob.files import digest
 
 CLASSES = 1000
 REAL_FILE = "real.json"

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
+from bob.core.errors import DataError, DataMissingError
 from bob.data.annotations import IGNORE
+from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
-from bob.data.masks import MAX_CLASSES, THREADS, label_table, read_indices
+from bob.data.mask_pictures import MAX_CLASSES, THREADS, label_table, read_indices
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.spec import DatasetSpec
-from bob.errors import DataError, DataMissingError
 
 log = logging.getLogger(__name__)
 

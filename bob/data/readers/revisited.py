@@ -15,15 +15,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from bob.core.errors import DataError, DataMissingError
+from bob.core.files import digest
 from bob.data.boxes import fitted
+from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, open_picture, refuse_bomb
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.readers.base import Samples, require_same
 from bob.data.retrieval_truth import RetrievalTruth, parse_truth, wrong
-from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION
-from bob.errors import DataError, DataMissingError
-from bob.files import digest
 
 log = logging.getLogger(__name__)
 

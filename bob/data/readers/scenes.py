@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image
 
 import bob.data.scenes as scenes
+from bob.core.errors import ConfigError, did_you_mean
+from bob.core.files import digest, replacing, write_text
 from bob.data.annotations import ANNOTATIONS, Instances, Rle
+from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.known import KNOWN
 from bob.data.readers.base import DenseSamples, Samples
-from bob.data.spec import SPLITS, DatasetSpec
-from bob.errors import ConfigError, did_you_mean
-from bob.files import digest, replacing, write_text
 
 DEFAULT_SIZES = {"train": 400, "val": 160, "test": 400}
 MAX_SIZE = 100_000

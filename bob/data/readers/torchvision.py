@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bob.data.describe import description
+from bob.core.errors import DataError, unknown_name
+from bob.core.files import digest
+from bob.data.dataset import DatasetSpec
+from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, list_files
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.readers.imagefolder import FileOpener
-from bob.data.spec import DatasetSpec
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
-from bob.errors import DataError, unknown_name
-from bob.files import digest
 
 ARCHIVES = (".gz", ".tgz", ".tar", ".zip")
 

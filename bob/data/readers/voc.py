@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from bob.core.errors import DataError
+from bob.core.files import digest
 from bob.data.annotations import IGNORE
+from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
 from bob.data.layouts import voc_years
-from bob.data.masks import label_table
+from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
 from bob.data.readers.imagefolder import is_picture
-from bob.data.spec import SPLITS, DatasetSpec
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 from bob.data.voc_parse import CLASSES, parse_voc
-from bob.errors import DataError
-from bob.files import digest
 
 PARSER_VERSION = 1
 BACKGROUND = "background"

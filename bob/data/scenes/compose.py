@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bob.core.errors import ConfigError, did_you_mean
+from bob.data.dataset import SPLITS
 from bob.data.scenes.camera import expose
 from bob.data.scenes.domains import DOMAINS, shift
 from bob.data.scenes.layers import Layer, background, main_layer, occluder, paint, small_layer
 from bob.data.scenes.shapes import CLASSES, UNSEEN_CLASSES
-from bob.data.spec import SPLITS
-from bob.errors import ConfigError, did_you_mean
 
 VERSION = "scenes-1"
 SEED = 20231030

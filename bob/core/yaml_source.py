@@ -1,0 +1,98 @@
+"""YAML with line numbers, so that an error in a suite file can say where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from bob.core.errors import SuiteError
+
+Path = tuple[str | int, ...]
+
+MAX_NODES = 100_000
+# What PyYAML raises for a value that does not fit its tag: a 13th month, a number of 5,000 digits.
+UNREADABLE_VALUE = (ValueError, KeyError, TypeError, AttributeError, OverflowError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class YamlSource:
+    """A parsed YAML text and the line each of its nodes starts on.
+
+    Attributes:
+        name: The file's name for messages.
+        data: The content as plain Python values.
+        lines: One-based line by path of keys and indices; for a mapping's entry, the line of its key.
+    """
+
+    name: str
+    data: Any
+    lines: dict[Path, int]
+
+    def line(self, location: Sequence[str | int]) -> int:
+        """Return the line of the deepest part of ``location`` that the text has."""
+        return self.lines.get(self.known_path(location), 1)
+
+    def known_path(self, location: Sequence[str | int]) -> Path:
+        """Return ``location`` without the parts that are no keys of the text (a validator adds its own)."""
+        path: Path = ()
+        for part in location:
+            if (*path, part) in self.lines:
+                path = (*path, part)
+        return path
+
+
+def parse_yaml(text: str, *, name: str) -> YamlSource:
+    """Parse one YAML document of plain values: no tags, no duplicate keys, no more than ``MAX_NODES`` values.
+
+    Raises:
+        SuiteError: The text is not such a document; the message starts with ``name:line``.
+    """
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+        lines: dict[Path, int] = {}
+        if root is not None:
+            _Walk(lines, name).visit(root, ())
+        return YamlSource(name=name, data=yaml.safe_load(text), lines=lines)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise SuiteError(f"{name}:{line}: not valid YAML: {error.problem}.") from error
+    except RecursionError as error:
+        raise SuiteError(f"{name}:1: not valid YAML: it is nested too deeply, or within itself.") from error
+    except (yaml.YAMLError, *UNREADABLE_VALUE) as error:
+        raise SuiteError(f"{name}:1: not valid YAML: {error}.") from error
+
+
+@dataclass
+class _Walk:
+    """Notes the lines of all nodes. An alias counts as often as it is used: nine lines of them can mean a billion."""
+
+    lines: dict[Path, int]
+    name: str
+    seen: int = 0
+
+    def visit(self, node: yaml.Node, path: Path) -> None:
+        line = node.start_mark.line + 1
+        self.seen += 1
+        if self.seen > MAX_NODES:
+            raise SuiteError(f"{self.name}:{line}: more than {MAX_NODES} values, with aliases (*name) written out.")
+        self.lines.setdefault(path, line)
+        if isinstance(node, yaml.SequenceNode):
+            for index, item in enumerate(node.value):
+                self.visit(item, (*path, index))
+        elif isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                self._visit_entry(key, value, path)
+
+    def _visit_entry(self, key: yaml.Node, value: yaml.Node, path: Path) -> None:
+        line = key.start_mark.line + 1
+        if not isinstance(key, yaml.ScalarNode):
+            raise SuiteError(f"{self.name}:{line}: a key that is a list or a mapping; a name is expected.")
+        entry = (*path, key.value)
+        if entry in self.lines:
+            first = self.lines[entry]
+            raise SuiteError(f"{self.name}:{line}: key {key.value!r} stands twice here (first in line {first}).")
+        self.lines[entry] = line
+        self.visit(value, entry)

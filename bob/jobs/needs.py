@@ -1,0 +1,124 @@
+"""The artifacts that jobs share, by what makes them. No torch: the planner orders jobs by this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from bob.data.corruptions.names import chosen_corruptions
+from bob.jobs.job import Job, Need, OtherData, plain
+from bob.jobs.provenance import library_versions
+
+FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
+CLASSIFIER_VERSION = 1  # raised when training or probes change what a classifier is
+CORRUPTIONS_VERSION = 1  # raised when a corruption changes
+
+
+def needs_of(job: Job) -> tuple[Need, ...]:
+    """Return what a job's protocol needs, in the order in which it is made."""
+    return tuple(need for kind in job.uses for need in _MAKERS[kind](job))
+
+
+def profile_need(job: Job) -> Need:
+    """Return the cost of the job's architecture. Weights do not change it: every checkpoint and control shares it."""
+    return _need(
+        "profile",
+        exclusive=True,
+        arch=job.backbone.partition(".")[0],
+        code=job.code,
+        hardware=job.hardware,
+        image_size=job.input.image_size,
+        precision=job.precision,
+    )
+
+
+def features_need(job: Job) -> Need:
+    """Return the features of the job's own data set, all splits that it has."""
+    caps = (job.budget.max_train, job.budget.max_val, job.budget.max_test)
+    return _need("features", **_extraction(job), dataset=job.dataset_fingerprint, caps=caps)
+
+
+def other_features_need(job: Job, other: OtherData) -> Need:
+    """Return the features of the test pictures of another data set, through the same model."""
+    return _need(
+        "features",
+        **_extraction(job),
+        **_statistics(job),
+        dataset=other.fingerprint,
+        caps=(None, None, job.budget.max_test),
+        splits=("test",),
+        # The same pictures may be out of distribution to another task, which does not look at their labels.
+        labelled=other.role == "shifts",
+    )
+
+
+def corrupted_features_need(job: Job) -> Need:
+    """Return the features of the job's own test pictures under each of its corruptions."""
+    return _need(
+        "features",
+        **_extraction(job),
+        **_statistics(job),
+        dataset=job.dataset_fingerprint,
+        caps=(None, None, job.budget.max_test),
+        corruptions=(*corruptions_of(job), CORRUPTIONS_VERSION),
+    )
+
+
+def classifier_need(job: Job) -> Need:
+    """Return the classifier that the job's protocol trains on its own data set, whatever it is scored on."""
+    budget = {**vars(job.budget), "max_test": None}
+    return _need(
+        "classifier",
+        **{name: value for name, value in _extraction(job).items() if name != "made_by"},
+        made_by=(CLASSIFIER_VERSION, FEATURES_VERSION, *library_versions()),
+        dataset=job.dataset_fingerprint,
+        protocol=job.protocol,
+        params=job.classifier,
+        seed=job.seed,
+        budget=budget,
+    )
+
+
+def corruptions_of(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Return the names and severities that a job scores its test pictures under; no name if it does not."""
+    if "corruptions" not in dict(job.params):
+        return (), ()
+    return chosen_corruptions(job.param("corruptions")), tuple(sorted(job.param("severities")))
+
+
+def has_corruptions(job: Job) -> bool:
+    """Tell whether a job scores corrupted pictures."""
+    return bool(corruptions_of(job)[0])
+
+
+def _extraction(job: Job) -> dict[str, Any]:
+    """Return what the features of any picture follow from."""
+    return {
+        "backbone": job.backbone,
+        "weights_sha256": job.weights_sha256,
+        "code": job.code,
+        "initialisation_seed": job.seed if job.is_control else None,
+        "input": plain(job.input),
+        "precision": job.precision,
+        "made_by": (FEATURES_VERSION, *library_versions()),
+        # What "auto" comes to depends on the hardware, and so do the features.
+        "hardware": job.hardware if job.precision == "auto" else None,
+    }
+
+
+def _statistics(job: Job) -> dict[str, Any]:
+    """Return which pictures a random control's batch norms are measured on: train of its own data set."""
+    return {"statistics_of": (job.dataset_fingerprint, job.budget.max_train) if job.is_control else None}
+
+
+def _need(kind: str, *, exclusive: bool = False, **content: Any) -> Need:
+    return Need(kind=kind, content=tuple(sorted(content.items())), exclusive=exclusive)
+
+
+_MAKERS: dict[str, Callable[[Job], tuple[Need, ...]]] = {
+    "profile": lambda job: (profile_need(job),),
+    "features": lambda job: (features_need(job),),
+    "classifier": lambda job: (classifier_need(job),),
+    "other_features": lambda job: tuple(other_features_need(job, other) for other in job.others),
+    "corrupted_features": lambda job: (corrupted_features_need(job),) if has_corruptions(job) else (),
+}

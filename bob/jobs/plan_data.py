@@ -1,0 +1,141 @@
+"""The data sets of a plan: found on this machine or not, fit for a task or not, and which go beside which."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from bob.core.errors import BobError, ConfigError, DataMissingError, SuiteError
+from bob.core.settings import Settings
+from bob.core.yaml_source import YamlSource
+from bob.data.dataset import DatasetSpec
+from bob.data.resolve import resolve_dataset
+from bob.jobs.job import MISSING, OtherData
+from bob.jobs.suite import TaskEntry
+from bob.tasks.spec import TASKS, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundData:
+    """A data set as a suite names it: its description, or why it is not on this machine."""
+
+    text: str
+    spec: DatasetSpec | None = None
+    missing: str | None = None
+
+
+class OtherFound(NamedTuple):
+    """A data set beside a job's own, and what it is to the job."""
+
+    role: str
+    found: FoundData
+
+    def data(self) -> OtherData:
+        """Return it as the job states it."""
+        spec, text = self.found.spec, self.found.text
+        name, fingerprint = (spec.name, spec.fingerprint) if spec else (text, absent_fingerprint(text))
+        return OtherData(role=self.role, name=name, text=text, fingerprint=fingerprint, spec=spec)
+
+
+class Usable(NamedTuple):
+    """Data sets that a task can use, those that it cannot, and why not."""
+
+    fit: list[FoundData]
+    unfit: list[FoundData]
+    reason: str
+
+
+def usable_data(task: Task, datasets: Sequence[FoundData]) -> Usable:
+    """Part data sets into those that know what a task needs (or are not here yet) and the others."""
+    fit = [found for found in datasets if found.spec is None or task.annotation_of(found.spec)]
+    unfit = [found for found in datasets if found not in fit]
+    has = "; ".join(f"{found.text!r} has {', '.join(found.spec.annotations)}" for found in unfit if found.spec)
+    needs = " or ".join(map(repr, task.annotations))
+    reason = f"task {task.name!r} needs data with annotation {needs}: {has}."
+    return Usable(fit, unfit, reason)
+
+
+def others_of(task: Task, entry: TaskEntry, datasets: Mapping[str, FoundData]) -> tuple[OtherFound, ...]:
+    """Return the data sets that a task's jobs are scored on beside their own.
+
+    Raises:
+        ConfigError: The task has no use for one that is given, or needs one and none is.
+    """
+    named = entry.others()
+    for role in named:
+        if role not in task.roles:
+            takes = ", ".join(task.roles) or "none"
+            raise ConfigError(f"task {task.name!r} has no use for {role!r}: it takes {takes}.", hint=_takers(role))
+    if task.needs_others and not named:
+        raise ConfigError(
+            f"task {task.name!r} needs data sets beside its own: none is given.",
+            hint=f"Name some under {' or '.join(task.roles)}.",
+        )
+    return tuple(OtherFound(role, datasets[text]) for role, texts in named.items() for text in texts)
+
+
+def absent_fingerprint(text: str) -> str:
+    """Return what stands for the fingerprint of a data set that is not here: two such sets make two jobs."""
+    return f"{MISSING}:{text}"
+
+
+def _takers(role: str) -> str:
+    takers = [name for name in TASKS.names() if role in TASKS.get(name).roles]
+    return f"{role!r} goes with {' or '.join(takers)}: give it to one of these tasks (--task NAME)."
+
+
+def check_foreign(dataset: FoundData, others: Sequence[OtherFound]) -> None:
+    """Check that sets that are to be shifted or out of distribution are not a job's own, and that each is named once.
+
+    Raises:
+        ConfigError: One is the job's own, or two are the same: the score would not say what it claims to.
+    """
+    seen = {dataset.spec.fingerprint: f"the task's own {dataset.text!r}"} if dataset.spec else {}
+    for role, found in others:
+        if found.spec is None:
+            continue
+        if found.spec.fingerprint in seen:
+            raise ConfigError(
+                f"data set {found.text!r} under {role!r} has the content of {seen[found.spec.fingerprint]}: "
+                "expected other pictures.",
+                hint=f"Take it out of {role!r}.",
+            )
+        seen[found.spec.fingerprint] = f"{role} {found.text!r}"
+
+
+def find_data(text: str, source: YamlSource, settings: Settings, policy: str) -> FoundData:
+    """Find a data set; an error about it names the suite's line."""
+    try:
+        with located_at(source, "datasets"):
+            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir, policy=policy)
+            return FoundData(text=text, spec=spec)
+    except DataMissingError as error:
+        return FoundData(text=text, missing=error.message)
+
+
+def told_apart(datasets: dict[str, FoundData]) -> dict[str, FoundData]:
+    """Tell apart data sets of one name (`a/pets`, `b/pets`): a table must never take one for the other."""
+    names = Counter(found.spec.name for found in datasets.values() if found.spec)
+    for text, found in datasets.items():
+        if found.spec and names[found.spec.name] > 1:
+            named = replace(found.spec, name=f"{found.spec.name}-{found.spec.fingerprint[:6]}")
+            datasets[text] = replace(found, spec=named)
+    return datasets
+
+
+class located_at:
+    """Put ``file:line`` before the message of an error about a name that stands there."""
+
+    def __init__(self, source: YamlSource, *path: str | int) -> None:
+        self._source, self._path = source, path
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if not isinstance(error, BobError) or isinstance(error, SuiteError | DataMissingError):
+            return
+        line = self._source.line(self._path)
+        raise SuiteError(f"{self._source.name}:{line}: {error.message}", hint=error.hint) from error

@@ -1,0 +1,237 @@
+"""What a report says, as data: boards, their entries, the overall table, coverage."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from bob.core.machine import BUSY_SHARE
+from bob.report.paired import Paired
+
+LATENCY = "latency_ms_b1_p50"
+COSTS = (
+    "params_m",
+    "gmacs",
+    "model_mb",
+    LATENCY,
+    "latency_ms_b1_p95",
+    "throughput_img_s",
+    "throughput_batch",
+    "infer_peak_mb",
+    "train_peak_mb",
+    "train_img_s",
+    "train_step_batch",
+    "micro_batch",
+    "profile_others_cpu",
+    "train_s",
+    "wall_s",
+    "device_hours",
+)
+# Beside the primary metric: what its field's papers give next to it, with the head of its column.
+FURTHER = {
+    "box_ap": {"box_ap50": "AP50", "box_ap75": "AP75"},
+    "mask_ap": {"mask_ap50": "AP50", "box_ap": "box AP"},
+    "miou": {"pixel_accuracy": "pixel acc.", "mean_accuracy": "mean acc."},
+    "auroc": {"auroc_near": "near", "auroc_far": "far", "fpr95": "FPR95", "top1": "top1"},
+    "mean_accuracy": {
+        "source_top1": "source",
+        "corruption_accuracy": "corr.",
+        "relative_drop": "rel. drop",
+        "mce": "mCE",
+        "effective_robustness": "eff. rob.",
+    },
+    "mean_box_ap": {"source_box_ap": "source AP", "relative_drop": "rel. drop"},
+    "map": {"mrr": "MRR", "recall_at_1": "R@1"},
+    "robust_accuracy": {"clean_top1": "clean"},
+}
+# Of a classifier, in a table of their own: how far its confidences can be trusted, before and after scaling.
+CALIBRATION = {
+    "ece": "ECE",
+    "ece_scaled": "ECE (T)",
+    "nll": "NLL",
+    "nll_scaled": "NLL (T)",
+    "adaptive_ece": "adapt. ECE",
+    "adaptive_ece_scaled": "adapt. ECE (T)",
+    "brier": "Brier",
+    "brier_scaled": "Brier (T)",
+    "temperature": "T",
+}
+CALIBRATED = "top1"  # the primary metric whose boards have that table
+
+
+def further_metrics(metric: str) -> tuple[str, ...]:
+    """Return the columns of rows that a board shows beside its primary metric."""
+    return (*FURTHER.get(metric, {}), *(CALIBRATION if metric == CALIBRATED else ()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One backbone on one board.
+
+    Attributes:
+        backbone: Its name.
+        is_control: Whether it is a baseline, shown without rank.
+        seeds: The seeds that finished.
+        score: Mean over seeds, in [0, 1].
+        low: Lower end of the 95 % interval over test samples; None if nothing gives one.
+        high: Upper end.
+        seed_std: Sample standard deviation over seeds; None for one seed.
+        rank: 1 for the best candidate; None for a control.
+        rank_low: Best rank in the central 95 % of resampled test sets; None without paired outcomes.
+        rank_high: Worst rank there.
+        p_value: Holm-adjusted p-value against the best candidate; None without a paired test.
+        tied: Whether the paired test does not tell it from the best candidate; None without a test.
+        z: z-score; None where there is none.
+        pareto: Whether no candidate scores as high at less latency; False if its own was measured on a busy host.
+        costs: Cost columns by name, mean over seeds; absent where not measured.
+        metrics: Further metrics by column name, mean over seeds; absent where a row has none.
+        image_size: Side of the input in pixels.
+        flags: What qualifies the number, in words.
+        sheet: The job whose contact sheet shows what it predicts; None if none left one.
+        job: The job of its first seed.
+        on_bound: Whether the temperature of any seed sits on the end of its range.
+    """
+
+    backbone: str
+    is_control: bool
+    seeds: tuple[int, ...]
+    score: float
+    low: float | None = None
+    high: float | None = None
+    seed_std: float | None = None
+    rank: int | None = None
+    rank_low: int | None = None
+    rank_high: int | None = None
+    p_value: float | None = None
+    tied: bool | None = None
+    z: float | None = None
+    pareto: bool = False
+    costs: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    image_size: int | None = None
+    flags: tuple[str, ...] = ()
+    sheet: str | None = None
+    job: str | None = None
+    on_bound: bool = False
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether others used the host while it was profiled, so that its latency is too long to be compared."""
+        return LATENCY in self.costs and self.costs.get("profile_others_cpu", 0.0) > BUSY_SHARE
+
+    @property
+    def fair_latency_ms(self) -> float:
+        """Median latency at batch 1 for comparisons, in ms; NaN where none was measured on a quiet host."""
+        return math.nan if self.is_busy else self.costs.get(LATENCY, math.nan)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Board:
+    """The ranking of one task, data set and protocol.
+
+    Attributes:
+        task: Its task.
+        dataset: Its data set.
+        protocol: Its protocol.
+        variant: The parameters or budget that tell it from other boards of the same three; empty if alone.
+        metric: The primary metric's name.
+        entries: Candidates by rank, then controls by score.
+        circumstances: What holds for every row ("budget", "precision", "device", ...), as text by name.
+        notes: What a reader must know about the numbers.
+        z_reason: Why there is no z-score; None if there is one.
+        test: The paired test in words, or why there is none.
+        smoke: Whether its data only prove that the software runs.
+        test_pictures: Test pictures of its data set, the fewest of any row; None where no row says.
+        paired: The entries on the same resampled test sets, for further tests between them.
+    """
+
+    task: str
+    dataset: str
+    protocol: str
+    variant: str = ""
+    metric: str
+    entries: tuple[Entry, ...]
+    circumstances: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    z_reason: str | None = None
+    test: str = ""
+    smoke: bool = False
+    test_pictures: int | None = None
+    paired: Paired = field(default_factory=Paired)
+
+    @property
+    def name(self) -> str:
+        """The board's title."""
+        return " / ".join(part for part in (self.task, self.dataset, self.protocol, self.variant) if part)
+
+    @property
+    def measured_at(self) -> str:
+        """Resolution, precision, device and threads of the cost figures, in words."""
+        forms = {
+            "profile input, px": "{} px",
+            "profile precision": "{}",
+            "profile device": "{}",
+            "profile threads": "{} threads",
+        }
+        if "thread" in self.circumstances.get("profile device", ""):
+            del forms["profile threads"]  # a CPU's name in a profile counts them already
+        said = [form.format(self.circumstances[name]) for name, form in forms.items() if name in self.circumstances]
+        return ", ".join(said) or "circumstances not recorded"
+
+    @property
+    def candidates(self) -> tuple[Entry, ...]:
+        """The entries that have a rank."""
+        return tuple(entry for entry in self.entries if not entry.is_control)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverallEntry:
+    """One candidate over all boards.
+
+    Attributes:
+        backbone: Its name.
+        boards: On how many boards it has every seed.
+        of: How many boards there are.
+        mean_z: Mean z-score over all boards; None unless it has them all and each has z-scores.
+        mean_rank: Mean rank among the candidates that have all boards; None unless it is one of them.
+    """
+
+    backbone: str
+    boards: int
+    of: int
+    mean_z: float | None
+    mean_rank: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One reason why jobs have no score.
+
+    Attributes:
+        status: Their status.
+        what: The error in one line.
+        action: What to do about it.
+        jobs: How many jobs.
+        backbones: Their backbones, sorted.
+    """
+
+    status: str
+    what: str
+    action: str
+    jobs: int
+    backbones: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How much of what was asked for is there.
+
+    Attributes:
+        counts: Jobs by status; "not run" are planned ones without a row.
+        reasons: Why jobs have no score, the most frequent first.
+        damaged: Files of the store that were set aside, with their reasons.
+    """
+
+    counts: dict[str, int]
+    reasons: tuple[Reason, ...] = ()
+    damaged: dict[str, str] = field(default_factory=dict)
