@@ -27,7 +27,10 @@ LAYERS = (
         *("bob.jobs.job", "bob.jobs.needs", "bob.jobs.context", "bob.jobs.cluster_profile", "bob.jobs.suite"),
         *("bob.jobs.provenance", "bob.jobs.code_version", "bob.jobs.row", "bob.jobs.artifacts"),
     ),
-    ("bob.tasks.spec", "bob.tasks.result", "bob.tasks.classification.classification_spec"),
+    (
+        *("bob.tasks.spec", "bob.tasks.result", "bob.tasks.metric_columns"),
+        "bob.tasks.classification.classification_spec",
+    ),
     ("bob.store",),
     ("bob.backbones", "bob.data", "bob.metrics", "bob.jobs.params", "bob.jobs.estimate"),
     ("bob.probes", "bob.training", "bob.heads", "bob.jobs.plan", "bob.jobs.plan_data", "bob.report"),

@@ -15,10 +15,10 @@ from bob.backbones import catalogue_filters as filters
 from bob.backbones.backbone import RANDOM_TAG, Backbone, InputConfig
 from bob.backbones.described_timm import describe, known_names
 from bob.backbones.entries import ALL
-from bob.backbones.plugins import USER_BACKBONES, load_plugin, register, user_backbone
+from bob.backbones.user_backbones import USER_BACKBONES, register, user_backbone
 from bob.core.errors import ConfigError, UnknownNameError, did_you_mean
 
-__all__ = ["catalogue", "control_of", "find", "load_plugin", "match", "register", "resolve_input", "select"]
+__all__ = ["catalogue", "control_of", "find", "match", "register", "resolve_input", "select"]
 
 RESOLUTIONS = ("fixed", "native")
 LEAST_SIZE = 32  # the stride of most backbones: below it nothing is left to pool

@@ -14,7 +14,7 @@ from torch import nn
 from bob.backbones.backbone import Backbone
 from bob.backbones.backbone_model import BackboneModel, Sides, estimate_batch_norm, prepare
 from bob.backbones.checkpoints import load_strictly, load_timm
-from bob.backbones.plugins import user_backbone
+from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import ConfigError, WeightsError, WeightsMissingError
 
 __all__ = [

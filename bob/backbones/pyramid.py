@@ -16,11 +16,11 @@ from bob.backbones.backbone_model import BackboneModel, Group, Sides
 from bob.backbones.dilation import dilate, takes_output_stride
 from bob.backbones.loader import build_module, headless, seeded
 from bob.backbones.meta_pass import tried
-from bob.backbones.plugins import user_backbone
 from bob.backbones.resample import Resample
 from bob.backbones.simple_pyramid import LevelNorms, SimplePyramid
 from bob.backbones.taps import Taps, choose_taps, reductions_of
 from bob.backbones.tensor_shapes import shapes_only
+from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import ConfigError
 
 STRIDES = (4, 8, 16, 32)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from bob.backbones import hub
 from bob.backbones.backbone import Backbone
-from bob.backbones.plugins import user_backbone
+from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import ConfigError, WeightsError, WeightsMissingError
 from bob.core.files import digest, sha256_file, write_text
 from bob.core.lease import holding

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from bob.cli.common import print_json, settings_from, suite_files
@@ -38,11 +37,12 @@ def profile(options: argparse.Namespace) -> int:
 
     from bob.backbones import catalogue
     from bob.core.devices import choose_device, cpu_count
+    from bob.core.plugins import load_plugin
     from bob.training.precision import choose_precision
     from bob.training.profiling import measure_profile
 
     for plugin in options.plugin or ():
-        catalogue.load_plugin(Path(plugin))
+        load_plugin(plugin)
     backbone = catalogue.find(options.backbone)
     device, _ = choose_device(options.device)
     cache_dir = settings_from(options).cache_dir

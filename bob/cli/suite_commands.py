@@ -212,7 +212,7 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
         DataError: A picture cannot be read.
     """
     from bob.data.dense_pictures import open_dense
-    from bob.data.pictures import KINDS, open_split, open_unlabelled
+    from bob.data.pictures import DENSE, open_split, open_unlabelled
 
     for spec, task in {(job.dataset_spec, job.task) for job in expanded.jobs if job.dataset_spec}:
         annotation = TASKS.get(task).annotation_of(spec)
@@ -220,7 +220,7 @@ def refuse_bad_pictures(expanded: Plan, settings: Settings) -> None:
         for split, count in spec.sizes:
             if not count:
                 continue
-            if annotation in KINDS:
+            if annotation not in DENSE:
                 open_split(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)
             else:
                 open_dense(spec, split, annotation=annotation, cap=None, cache_dir=settings.cache_dir)

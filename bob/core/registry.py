@@ -1,12 +1,12 @@
-"""One small generic registry: entries in code, lazy ``module:attr`` references, entry points, did-you-mean."""
+"""One small generic registry: entries in code, lazy ``module:attr`` references, plug-ins, did-you-mean."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from typing import Any, Generic, TypeVar
 
+from bob.core import plugins
 from bob.core.errors import BobError, unknown_name
 
 T = TypeVar("T")
@@ -27,27 +27,40 @@ def load_reference(reference: str) -> Any:
         raise BobError(f"reference {reference!r} cannot be loaded: {error}.") from error
 
 
+def resolved(entry: Any) -> Any:
+    """Return a function given as such, or as ``package.module:attribute``, which is imported then.
+
+    Raises:
+        BobError: As ``load_reference``.
+    """
+    return load_reference(entry) if isinstance(entry, str) else entry
+
+
 class Registry(Generic[T]):
     """Names to entries. An entry may be a reference that is imported at its first use.
+
+    The plug-ins of installed packages are imported at the first miss or listing.
 
     Args:
         kind: The noun in error messages ("backbone").
         list_command: The command that shows the entries, for the error's hint.
-        entry_point_group: Installed packages add entries under this group, loaded at the first miss or listing.
     """
 
-    def __init__(self, kind: str, *, list_command: str, entry_point_group: str | None = None) -> None:
+    def __init__(self, kind: str, *, list_command: str) -> None:
         self.kind = kind
         self._list_command = list_command
-        self._group = entry_point_group
         self._entries: dict[str, T | str] = {}
-        self._loaded_entry_points = entry_point_group is None
 
-    def add(self, name: str, entry: T | str, *, replace: bool = False) -> None:
-        """Register an entry, or a ``module:attr`` reference to one. A name is given once unless ``replace``."""
-        if name in self._entries and not replace:
+    def add(self, name: str, entry: T | str) -> None:
+        """Register an entry, or a ``module:attr`` reference to one.
+
+        Raises:
+            BobError: The name is taken, by another than an earlier state of the same plug-in.
+        """
+        if name in self._entries and not plugins.may_replace(self.kind, name):
             raise BobError(f"{self.kind} {name!r} is registered already. Give the new one another name.")
         self._entries[name] = entry
+        plugins.note(self.kind, name)
 
     def register(self, name: str) -> Callable[[T], T]:
         """Register what the decorator stands on."""
@@ -65,18 +78,16 @@ class Registry(Generic[T]):
             UnknownNameError: No entry has this name; the message offers the closest.
         """
         if name not in self._entries:
-            self._load_entry_points()
+            plugins.load_installed()
         if name not in self._entries:
             raise unknown_name(self.kind, name, self._entries, hint=f"{self._list_command!r} shows what there is.")
-        entry = self._entries[name]
-        if isinstance(entry, str):
-            entry = load_reference(entry)
-            self._entries[name] = entry
+        entry: T = resolved(self._entries[name])
+        self._entries[name] = entry
         return entry
 
     def names(self) -> list[str]:
         """Return every name, in the order of registration."""
-        self._load_entry_points()
+        plugins.load_installed()
         return list(self._entries)
 
     def __contains__(self, name: object) -> bool:
@@ -87,10 +98,3 @@ class Registry(Generic[T]):
 
     def __len__(self) -> int:
         return len(self.names())
-
-    def _load_entry_points(self) -> None:
-        if self._loaded_entry_points or self._group is None:
-            return
-        self._loaded_entry_points = True
-        for point in metadata.entry_points(group=self._group):
-            self._entries.setdefault(point.name, point.value)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from bob.core.errors import ConfigError, DataError, did_you_mean
+from bob.core.errors import ConfigError, DataError
 from bob.data.check import check_samples
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, to_rgb
@@ -31,8 +31,8 @@ MEANING = {
     "label_sets": "every class that is right",
     "retrieval": "what its queries should find",
 }
-# What is known of whole pictures; ``open_dense`` opens the rest.
-KINDS = ("label", "label_sets", "retrieval")
+# What is known of the objects or pixels of a picture: ``open_dense`` opens these, ``open_split`` the others.
+DENSE = ("boxes", "instances", "semantic")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,7 @@ class Pictures:
         dropped: Names of bad pictures, which are left out; files that are no pictures by their names do not count.
         label_sets: Every class that is right for each sample, where there may be several: a prediction is right if it
             is among them, and ``labels`` (the first of each) is not to be scored. None elsewhere.
+        values: What else is known of each sample, float32 (n, ...), such as an attribute; None where there is none.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class Pictures:
     ids: tuple[str, ...]
     dropped: tuple[str, ...]
     label_sets: tuple[tuple[int, ...], ...] | None = None
+    values: np.ndarray | None = None
     _samples: Samples
     _indices: np.ndarray
 
@@ -67,6 +69,7 @@ class Pictures:
             labels=self.labels[places],
             ids=tuple(self.ids[place] for place in places),
             label_sets=None if self.label_sets is None else tuple(self.label_sets[place] for place in places),
+            values=None if self.values is None else self.values[places],
             _indices=self._indices[places],
         )
 
@@ -90,20 +93,18 @@ def open_split(
     Args:
         spec: The data set.
         split: The split's name.
-        annotation: What must be known of the pictures: "label"; "label_sets" (several classes may be right); or
-            "retrieval" (labels 0 are the gallery, 1 the queries).
+        annotation: What must be known of the pictures: "label"; "label_sets" (several classes may be right);
+            "retrieval" (labels 0 are the gallery, 1 the queries); or what a plug-in's reader and task agree on.
         cap: How many pictures at most; None for all.
         cache_dir: Where answers about pictures are kept.
 
     Raises:
-        ConfigError: ``annotation`` is none of these, or ``cap`` is below 1.
+        ConfigError: ``annotation`` is of objects or pixels, or ``cap`` is below 1.
         DataError: The data set has no such annotation or split; it changed since it was resolved; more than 5 % of the
             pictures asked for are bad; or one is bad and the policy is "error".
     """
-    if annotation not in KINDS:
-        raise ConfigError(
-            f"annotation {annotation!r} is not one of {', '.join(KINDS)}.{did_you_mean(annotation, KINDS)}"
-        )
+    if annotation in DENSE:
+        raise ConfigError(f"annotation {annotation!r} is of objects or pixels: expected one of whole pictures.")
     require_annotation(spec, annotation)
     return _opened(spec, split, cap, cache_dir)
 
@@ -126,6 +127,7 @@ def _opened(spec: DatasetSpec, split: str, cap: int | None, cache_dir: Path) -> 
         ids=tuple(samples.ids[index] for index in chosen),
         dropped=tuple(bad),
         label_sets=None if samples.label_sets is None else tuple(samples.label_sets[index] for index in chosen),
+        values=None if samples.values is None else np.asarray(samples.values, dtype=np.float32)[chosen],
         _samples=samples,
         _indices=chosen,
     )
@@ -149,12 +151,17 @@ def load_rgb(samples: Samples, index: int) -> Image.Image:
         ) from error
 
 
+def meaning(annotation: str) -> str:
+    """Return what an annotation is, in words; the name itself of one that a plug-in brings."""
+    return MEANING.get(annotation, annotation)
+
+
 def require_annotation(spec: DatasetSpec, annotation: str) -> None:
     """Raise DataError if the data set does not know this about its pictures."""
     if annotation not in spec.annotations:
-        known = " and ".join(MEANING[name] for name in spec.annotations)
+        known = " and ".join(meaning(name) for name in spec.annotations)
         raise DataError(
-            f"data set {spec.name!r} has {known} for each picture, not {MEANING[annotation]}.",
+            f"data set {spec.name!r} has {known} for each picture, not {meaning(annotation)}.",
             hint=f"Give it to a task that needs {' or '.join(spec.annotations)}; 'bob list tasks' shows them.",
         )
 

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from bob.core.plugins import code_of
 from bob.core.version import __version__
+from bob.jobs.job import Job
 from bob.jobs.provenance import provenance
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -51,6 +53,19 @@ def pin(plugins: Sequence[str] = ()) -> Pin:
         code=_code_digest(plugins),
         versions=tuple(sorted(_versions().items())),
     )
+
+
+def plugin_code(job: Job) -> str:
+    """Return the digest of the plug-in code that a job's number follows from, its backbone's aside; empty without any.
+
+    That is the code which registered its task, its protocol, the reader of a data set of its, or an entry that one of
+    its parameters names, such as a head or a score.
+    """
+    specs = [job.dataset_spec, *(other.spec for other in job.others)]
+    names = {job.task, f"{job.task}/{job.protocol}", *(spec.kind for spec in specs if spec)}
+    for _, value in job.params:
+        names |= {item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, str)}
+    return code_of(names)
 
 
 def changes(before: Pin, after: Pin) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bob.backbones.backbone import Backbone
+from bob.core.registry import resolved
 from bob.jobs.job import Job
 from bob.jobs.needs import corruptions_of
 from bob.tasks.spec import TASKS
@@ -70,10 +71,10 @@ UNKNOWN_MACHINE = Machine()
 
 def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) -> float:
     """Return the seconds a job is expected to cost the whole machine, good to a factor of two or three."""
-    rate = GPU_GMACS_PER_S * machine.gpus if machine.gpus else CORE_GMACS_PER_S * machine.cores
+    if cost := TASKS.get(job.task).cost:
+        return float(resolved(cost)(job, backbone, image_size, machine))
+    rate = _rate(machine)
     picture_s = gmacs(backbone, image_size) / rate + DECODE_S / machine.cores
-    if TASKS.get(job.task).annotation != "label":
-        return _dense_s(job, backbone, image_size, machine, rate)
     scored = _pictures(job, "test", job.budget.max_test) + _pictures(job, "val", job.budget.max_val)
     beside_s = (
         _corruptions_s(job, image_size, machine, picture_s)
@@ -92,6 +93,10 @@ def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) 
             + picture_s * (scored + _pictures(job, "train", job.budget.max_train)) / 3
         )
     return START_S + picture_s * scored + beside_s
+
+
+def _rate(machine: Machine) -> float:
+    return GPU_GMACS_PER_S * machine.gpus if machine.gpus else CORE_GMACS_PER_S * machine.cores
 
 
 def _beside_s(job: Job, picture_s: float) -> float:
@@ -128,8 +133,9 @@ def _attacks_s(job: Job, forward_s: float) -> float:
     return forward_s * each * _pictures(job, "test", job.budget.max_test)
 
 
-def _dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine, rate: float) -> float:
+def dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) -> float:
     """Return the seconds of a dense job: training, val once per trial, test once, and that of each data set beside."""
+    rate = _rate(machine)
     params = dict(job.params)
     mpixels = image_size**2 * (params.get("aspect") or LANDSCAPE) / 1e6
     head = HEAD_GMACS_PER_MPIXEL.get(params["head"], 150.0) * mpixels * (params.get("channels", 256) / 256) ** 2

@@ -108,6 +108,7 @@ class Job:
     budget: Budget = identity()
     identity_version: int = identity(default=IDENTITY_VERSION)
     others: tuple[OtherData, ...] = identity(default=())  # by role and content; a job without any has the id it had
+    plugin_code: str = identity(default="")  # of the plug-ins whose entries it uses; without any it has the id it had
 
     dataset: str = circumstance()
     dataset_text: str = circumstance(default="")  # the data set as the suite names it, whether it is here or not
@@ -163,6 +164,8 @@ class Job:
         content["others"] = sorted([other.role, other.fingerprint] for other in self.others)
         if not self.others:
             del content["others"]
+        if not self.plugin_code:
+            del content["plugin_code"]
         return content
 
 

@@ -9,18 +9,19 @@ from pathlib import Path
 
 from bob.backbones import catalogue, weights
 from bob.backbones.backbone import Backbone, InputConfig
-from bob.backbones.plugins import user_backbone
+from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import (
     DataError,
     SuiteError,
     WeightsMissingError,
-    unknown_name,
 )
 from bob.core.files import sha256_file
-from bob.core.registry import load_reference
+from bob.core.plugins import load_plugin
+from bob.core.registry import resolved
 from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
 from bob.data.dataset import DatasetSpec
+from bob.jobs.code_version import plugin_code
 from bob.jobs.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.jobs.job import MISSING, Budget, Job, Params
 from bob.jobs.needs import classifier_need
@@ -96,7 +97,7 @@ def expand(
     suite = suite.model_copy(update={"plugins": [str(_beside(source, plugin)) for plugin in suite.plugins]})
     for index, plugin in enumerate(suite.plugins):
         with located_at(source, "plugins", index):
-            catalogue.load_plugin(Path(plugin))
+            load_plugin(plugin)
     groups = _backbones(suite, source)
     backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))
     located = {backbone: _locate(backbone, settings) for backbone in backbones}
@@ -195,16 +196,12 @@ def _template(
     machine: Machine,
 ) -> Job:
     """Return a job with everything that does not depend on the backbone or the seed."""
-    if chosen.protocol not in task.protocols:
-        known = ", ".join(task.protocols)
-        kind = f"protocol of task {task.name!r}"
-        raise unknown_name(kind, chosen.protocol, task.protocols, hint=f"It has: {known}.")
-    protocol = task.protocols[chosen.protocol]
+    protocol = task.protocol(chosen.protocol)
     spec = dataset.spec
     budget, settled = _budget(suite, chosen, protocol, spec, task.annotation)
     params = _params(protocol, chosen)
     absent = [other.found.missing for other in others if other.found.missing]
-    return Job(
+    template = Job(
         backbone="",
         weights_sha256=MISSING,
         input=_NO_INPUT,
@@ -230,13 +227,14 @@ def _template(
         hardware=machine.hardware,
         timeout_min=suite.timeout_min,
     )
+    return replace(template, plugin_code=plugin_code(template))
 
 
 def _unfit(task: Task, template: Job) -> DataError | None:
     """Return why a job's data sets do not go together; None if they do."""
     try:
         if task.check:
-            load_reference(task.check)(template)
+            resolved(task.check)(template)
     except DataError as error:
         return error
     return None
@@ -245,7 +243,7 @@ def _unfit(task: Task, template: Job) -> DataError | None:
 def _params(protocol: Protocol, chosen: ProtocolEntry) -> Params:
     params = resolve_params(protocol, chosen.params)
     if protocol.check:
-        load_reference(protocol.check)(dict(params))
+        resolved(protocol.check)(dict(params))
     return params
 
 

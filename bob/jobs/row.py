@@ -69,6 +69,11 @@ IDENTITY = _columns(
     ("smoke", "b", "Whether the data only prove that the software runs: no ground for choosing a backbone."),
     ("data_overlap", "s", "How the pretraining data contain test pictures; empty if no overlap is known."),
     ("protocol", "s", "How the backbone is used (`finetune`, `linear`, `knn`, ...)."),
+    (
+        "plugin_code",
+        "s",
+        "Digest of the plug-in code that the number follows from, beside the backbone's; null for none.",
+    ),
     ("protocol_params", "s", "The protocol's parameters, defaults included, as JSON text."),
     ("seed", "i", "Seed of the job."),
     ("budget", "s", "What the job may spend: pictures, pictures seen, trials."),

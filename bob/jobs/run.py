@@ -7,7 +7,6 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from bob.backbones import catalogue
@@ -20,7 +19,8 @@ from bob.core.errors import (
 )
 from bob.core.files import canonical_json
 from bob.core.peak_memory import is_shortage
-from bob.core.registry import load_reference
+from bob.core.plugins import load_plugin
+from bob.core.registry import resolved
 from bob.core.text import without_secrets
 from bob.data.dataset import DatasetSpec
 from bob.jobs.artifacts import ArtifactStore
@@ -29,6 +29,7 @@ from bob.jobs.job import Job
 from bob.jobs.needs import needs_of
 from bob.jobs.provenance import allocation_id, now, provenance
 from bob.store import ResultStore
+from bob.tasks.metric_columns import further_metrics
 from bob.tasks.result import TaskResult
 from bob.tasks.spec import TASKS
 
@@ -46,15 +47,16 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
     """
     started, clock = now(), time.perf_counter()
     for plugin in job.plugins:
-        catalogue.load_plugin(Path(plugin))
+        load_plugin(plugin)
     task = TASKS.get(job.task)
-    result: TaskResult = load_reference(task.protocols[job.protocol].run)(job, context)
+    result: TaskResult = resolved(task.protocol(job.protocol).run)(job, context)
     wall_s = time.perf_counter() - clock + result.shared_s
     row = base_row(job, context)
     row |= {"status": "ok", "started_at": started, "finished_at": now()}
     row |= {"score": result.score, "score_low": result.score_low, "score_high": result.score_high}
     # What the job measured on its own training is closer to the truth than the profile's single step.
     row |= {**_profile(job, context), **result.metrics, **result.cost, **result.notes}
+    row |= further_metrics(job.task, result.outcomes)
     row |= {"wall_s": wall_s, "device_hours": wall_s * context.processes / 3600}
     row |= {"hparams": canonical_json(result.hparams), "search": canonical_json(result.search)}
     _check_score(row)
@@ -72,7 +74,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
 def base_row(job: Job, context: Context) -> dict[str, Any]:
     """Return the columns every row of a job has, whatever comes of it: identity and provenance. Imports no torch."""
     for plugin in job.plugins:
-        catalogue.load_plugin(Path(plugin))
+        load_plugin(plugin)
     backbone = catalogue.find(job.backbone)
     task = TASKS.get(job.task)
     spec = job.dataset_spec
@@ -91,6 +93,7 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
             "protocol": job.protocol,
             "protocol_params": canonical_json(dict(job.params)),
         },
+        **{"plugin_code": job.plugin_code or None},
         **{"seed": job.seed, "budget": job.budget.label(), "resolution": job.resolution},
         **{"image_size": job.input.image_size, "interpolation": job.input.interpolation},
         **{"crop_pct": job.input.crop_pct, "requested_precision": job.precision, "device": context.device},

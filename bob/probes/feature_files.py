@@ -35,6 +35,11 @@ class Labelled(Protocol):
         """As in ``SplitFeatures``."""
         ...
 
+    @property
+    def values(self) -> np.ndarray | None:
+        """As in ``SplitFeatures``."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitFeatures:
@@ -45,12 +50,14 @@ class SplitFeatures:
         labels: (n,) int64.
         ids: Sample ids, n of them.
         label_sets: For each sample every class that is right; None where ``labels`` says all.
+        values: What else is known of each sample, float32 (n, ...); None where there is nothing.
     """
 
     features: np.ndarray
     labels: np.ndarray
     ids: tuple[str, ...]
     label_sets: tuple[tuple[int, ...], ...] | None = None
+    values: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,6 +104,8 @@ def write_labels(folder: Path, split: str, pictures: Labelled) -> None:
     write_text(folder / f"{split}-ids.json", json.dumps(pictures.ids))
     if pictures.label_sets is not None:
         write_text(folder / f"{split}-label-sets.json", json.dumps(pictures.label_sets))
+    if pictures.values is not None:
+        np.save(folder / f"{split}-values.npy", pictures.values)
 
 
 def write_meta(folder: Path, classes: tuple[str, ...], meta: Mapping[str, Any]) -> None:
@@ -112,10 +121,11 @@ def load_features(folder: Path) -> FeatureSet:
 
 
 def _load_split(folder: Path, split: str) -> SplitFeatures:
-    sets = folder / f"{split}-label-sets.json"
+    sets, values = folder / f"{split}-label-sets.json", folder / f"{split}-values.npy"
     return SplitFeatures(
         features=np.load(folder / f"{split}.npy", mmap_mode="r"),
         labels=np.load(folder / f"{split}-labels.npy"),
         ids=tuple(json.loads((folder / f"{split}-ids.json").read_text())),
         label_sets=tuple(map(tuple, json.loads(sets.read_text()))) if sets.is_file() else None,
+        values=np.load(values) if values.is_file() else None,
     )

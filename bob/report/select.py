@@ -19,6 +19,7 @@ SAME_ON_A_BOARD = (
     "dataset_fingerprint",
     "others",
     "protocol_params",
+    "plugin_code",
     "budget",
     "resolution",
 )

@@ -16,7 +16,8 @@ from torch import Tensor
 from bob.backbones import catalogue
 from bob.backbones.backbone import Backbone
 from bob.backbones.loader import BackboneModel, build_backbone, estimate_batch_norm
-from bob.core.errors import DataMissingError
+from bob.core.errors import DataError, DataMissingError
+from bob.core.plugins import load_plugin
 from bob.data.corrupted import Corruption, require_corruptions
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.loading import Change, PictureBatches
@@ -65,7 +66,7 @@ class Setup:
     def of(cls, job: Job, context: Context) -> Setup:
         """Resolve a job's circumstances and limit torch to the context's threads."""
         for plugin in job.plugins:
-            catalogue.load_plugin(Path(plugin))
+            load_plugin(plugin)
         torch.set_num_threads(context.threads)
         device = torch.device(context.device)
         _be_deterministic(device)
@@ -134,12 +135,15 @@ class Setup:
         return TASKS.get(self.job.task).annotation_of(self.spec) == "retrieval"
 
     def pictures(self, split: str) -> Pictures:
-        """Open "train", "val" or "test", capped as the budget says.
+        """Open "train", "val" or "test", with what the task needs to know of pictures, capped as the budget says.
 
         Raises:
             DataMissingError: The data set is not on this machine.
+            DataError: It lacks what the task needs.
         """
-        cap, annotation = getattr(self.job.budget, f"max_{split}"), "retrieval" if self.has_given_queries else "label"
+        cap, annotation = getattr(self.job.budget, f"max_{split}"), TASKS.get(self.job.task).annotation_of(self.spec)
+        if annotation is None:
+            raise DataError(f"data set {self.spec.name!r} has nothing that task {self.job.task!r} can use.")
         return open_split(self.spec, split, annotation=annotation, cap=cap, cache_dir=self.context.cache_dir)
 
     def _for_statistics(self) -> Pictures:

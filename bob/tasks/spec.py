@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from bob.core import plugins
+from bob.core.errors import BobError, unknown_name
 from bob.core.registry import Registry
 from bob.data.dataset import DatasetSpec
 
@@ -35,13 +38,14 @@ class Protocol:
     Attributes:
         name: "linear", "knn", ...
         doc: One line.
-        run: ``module:function`` called with (job, context); imported in the worker.
+        run: A function called with (job, context) that returns a ``TaskResult``, or ``module:function`` of one, which
+            only the worker imports.
         params: Its parameters by name.
         budget: The names of the ``Budget`` fields it spends; the others never enter its jobs.
         uses: Kinds of artifact it needs.
         seed_varies: What the seed changes, in words, for docs and rows.
-        check: ``module:function`` called with all parameters while planning; raises ConfigError for those that do not
-            go together. Empty for none.
+        check: A function, or ``module:function``, called with all parameters while planning; raises ConfigError for
+            those that do not go together. Empty for none.
         classifier: Of which parameters a classifier follows that other jobs may share; empty for none.
         epochs: Passes over train that a trial sees if the budget does not say.
         trials: Settings tried if the budget does not say.
@@ -49,12 +53,12 @@ class Protocol:
 
     name: str
     doc: str
-    run: str
+    run: str | Callable[..., Any]
     params: dict[str, Param]
     budget: tuple[str, ...]
     uses: tuple[str, ...]
     seed_varies: str
-    check: str = ""
+    check: str | Callable[..., Any] = ""
     classifier: tuple[str, ...] = ()
     epochs: int = 10
     trials: int = 3
@@ -74,9 +78,11 @@ class Task:
         protocols: Its protocols by name.
         roles: What else it is scored on: the keys of a suite's task entry that name those data sets.
         needs_others: Whether it cannot do without one of them.
-        check: ``module:function`` called while planning with each job, as far as it follows from data and parameters;
-            raises ConfigError if there is nothing to score, DataError if its data sets do not go together. Empty for
-            none.
+        check: A function, or ``module:function``, called while planning with each job, as far as it follows from data
+            and parameters; raises ConfigError if there is nothing to score, DataError if its data sets do not go
+            together. Empty for none.
+        cost: The same, called while planning with (job, backbone, image_size, machine); returns the seconds
+            that a job is expected to take. Empty for the estimate by passes over pictures.
     """
 
     name: str
@@ -88,7 +94,21 @@ class Task:
     also: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     needs_others: bool = False
-    check: str = ""
+    check: str | Callable[..., Any] = ""
+    cost: str | Callable[..., float] = ""
+
+    def protocol(self, name: str) -> Protocol:
+        """Return one of the task's protocols.
+
+        Raises:
+            UnknownNameError: It has none of this name; the message offers the closest.
+        """
+        if name not in self.protocols:
+            plugins.load_installed()
+        if name not in self.protocols:
+            kind = f"protocol of task {self.name!r}"
+            raise unknown_name(kind, name, self.protocols, hint=f"It has: {', '.join(self.protocols)}.")
+        return self.protocols[name]
 
     @property
     def annotations(self) -> tuple[str, ...]:
@@ -100,7 +120,7 @@ class Task:
         return next((name for name in self.annotations if name in spec.annotations), None)
 
 
-TASKS: Registry[Task] = Registry("task", list_command="bob list tasks", entry_point_group="bob.tasks")
+TASKS: Registry[Task] = Registry("task", list_command="bob list tasks")
 TASKS.add("classification", "bob.tasks.classification.classification_spec:CLASSIFICATION")
 TASKS.add("detection", "bob.tasks.dense.detection.detection_spec:DETECTION")
 TASKS.add("instance_segmentation", "bob.tasks.dense.detection.detection_spec:INSTANCE_SEGMENTATION")
@@ -110,3 +130,16 @@ TASKS.add("dense_generalization", "bob.tasks.dense.generalization.dense_generali
 TASKS.add("ood_detection", "bob.tasks.ood.detection.ood_detection_spec:OOD_DETECTION")
 TASKS.add("adversarial_robustness", "bob.tasks.adversarial.adversarial_spec:ADVERSARIAL_ROBUSTNESS")
 TASKS.add("retrieval", "bob.tasks.retrieval.retrieval_spec:RETRIEVAL")
+
+
+def add_protocol(task_name: str, protocol: Protocol) -> None:
+    """Give a task another protocol.
+
+    Raises:
+        BobError: It has one of this name, from another than an earlier state of the same plug-in.
+    """
+    task, entry = TASKS.get(task_name), f"{task_name}/{protocol.name}"
+    if protocol.name in task.protocols and not plugins.may_replace("protocol", entry):
+        raise BobError(f"task {task_name!r} has a protocol {protocol.name!r} already. Give the new one another name.")
+    task.protocols[protocol.name] = protocol
+    plugins.note("protocol", entry)

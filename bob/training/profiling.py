@@ -21,7 +21,7 @@ from bob.backbones.backbone import Backbone
 from bob.backbones.catalogue import control_of
 from bob.backbones.described_timm import user_cache_dir
 from bob.backbones.loader import BackboneModel, build_backbone, prepare
-from bob.backbones.plugins import user_backbone
+from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import ConfigError
 from bob.core.machine import Neighbours, autocast, faster_precision, hardware_class, seconds
 from bob.core.peak_memory import MB, NoCounterError, peak_rise_mb

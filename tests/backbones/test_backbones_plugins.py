@@ -10,12 +10,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from bob.backbones import plugins
-from bob.backbones.catalogue import catalogue, find, load_plugin, match
+from bob.backbones import user_backbones
+from bob.backbones.catalogue import catalogue, find, match
 from bob.backbones.loader import build_backbone, build_classifier
 from bob.backbones.weights import locate
 from bob.core.errors import BobError, UnknownNameError, WeightsError, WeightsMissingError
-from bob.core.registry import Registry
+from bob.core.plugins import load_plugin
 
 HEADER = """
 from bob.backbones.catalogue import register
@@ -35,12 +35,7 @@ def build(image_size):
 CALL = "\nregister(spec(), build=build{more})\n"
 
 
-@pytest.fixture(autouse=True)
-def _fresh_registry(monkeypatch):
-    registry = Registry("backbone", list_command="bob list backbones")
-    for module in ("bob.backbones.plugins", "bob.backbones.catalogue"):
-        monkeypatch.setattr(f"{module}.USER_BACKBONES", registry)
-    monkeypatch.setattr(plugins, "_loaded", {})
+pytestmark = pytest.mark.usefixtures("fresh_plugins")
 
 
 @pytest.fixture
@@ -129,9 +124,9 @@ def test_weights_that_do_not_fit_or_are_not_there_are_errors(plugin, tmp_path):
 def test_loading_the_same_file_again_does_nothing(plugin):
     path = plugin()
     load_plugin(path)
-    before = plugins.user_backbone("tiny_net.mine")
+    before = user_backbones.user_backbone("tiny_net.mine")
     load_plugin(path)
-    assert plugins.user_backbone("tiny_net.mine") is before
+    assert user_backbones.user_backbone("tiny_net.mine") is before
 
 
 @pytest.mark.parametrize(
@@ -142,7 +137,7 @@ def test_loading_the_same_file_again_does_nothing(plugin):
         (MAP, "\nregister(spec('tiny_net.random'), build=build)\n", "must be 'arch.tag'"),
         ("\n1 / 0\n", "", "fails when it is loaded: ZeroDivisionError"),
         ("\ndef broken(:\n", "", "fails when it is loaded: SyntaxError"),
-        (MAP, "", "registers no backbone"),
+        (MAP, "", "registers nothing"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_says_what_is_wrong(plugin, body, call, message):
@@ -175,16 +170,13 @@ def test_a_timm_like_module_is_used_through_its_own_pooling(plugin):
 
 
 def test_an_installed_package_adds_a_backbone_through_its_entry_point(tmp_path, monkeypatch):
-    entry = "\nENTRY = user_entry(spec('packaged_net.v1'), build='own_nets:build')\n"
-    (tmp_path / "own_nets.py").write_text(HEADER + "from bob.backbones.plugins import user_entry\n" + MAP + entry)
+    call = "\nregister(spec('packaged_net.v1'), build='own_nets:build')\n"
+    (tmp_path / "own_nets.py").write_text(HEADER + MAP + call)
     info = tmp_path / "own_nets-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: own-nets\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bob.backbones]\npackaged_net.v1 = own_nets:ENTRY\n")
+    (info / "entry_points.txt").write_text("[bob.plugins]\nown_nets = own_nets\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry = Registry("backbone", list_command="bob list backbones", entry_point_group="bob.backbones")
-    for module in ("bob.backbones.plugins", "bob.backbones.catalogue"):
-        monkeypatch.setattr(f"{module}.USER_BACKBONES", registry)
     file = locate(find("packaged_net.v1"), weights_dirs=[], cache_dir=tmp_path / "cache")
     assert (file.source, file.path) == ("code", tmp_path / "own_nets.py")
     assert build_backbone(find("packaged_net.v1"), weights_path=None, image_size=64, seed=0).width == 32
@@ -193,7 +185,7 @@ def test_an_installed_package_adds_a_backbone_through_its_entry_point(tmp_path, 
 def test_the_documented_example_works(tmp_path, monkeypatch):
     from torch import nn
 
-    text = plugins.__doc__.partition("::\n")[2].partition("\n``build(image_size")[0]
+    text = user_backbones.__doc__.partition("::\n")[2].partition("\n``build(image_size")[0]
     path = tmp_path / "my_backbone.py"
     path.write_text(textwrap.dedent(text))
     save_file(nn.Sequential(nn.Conv2d(3, 64, 4, stride=4), nn.ReLU()).state_dict(), tmp_path / "tiny_net.safetensors")

@@ -10,13 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
 
-from bob.backbones import plugins
-from bob.backbones.catalogue import find, load_plugin
+from bob.backbones.catalogue import find
 from bob.backbones.positions import resize_left_over
 from bob.backbones.pyramid import build_pyramid
 from bob.backbones.weights import locate
 from bob.core.errors import ConfigError, WeightsError
-from bob.core.registry import Registry
+from bob.core.plugins import load_plugin
 
 CANVAS = (96, 160)
 RESIZED = ("pos_embed", "relative_position_bias_table")
@@ -166,12 +165,7 @@ def build(image_size):
 
 
 @pytest.fixture
-def own_backbone(tmp_path, monkeypatch):
-    registry = Registry("backbone", list_command="bob list backbones")
-    for module in ("bob.backbones.plugins", "bob.backbones.catalogue"):
-        monkeypatch.setattr(f"{module}.USER_BACKBONES", registry)
-    monkeypatch.setattr(plugins, "_loaded", {})
-
+def own_backbone(tmp_path, fresh_plugins):
     def write(body, multiple=1):
         path = tmp_path / "mine.py"
         path.write_text(PLUGIN.format(body=body, multiple=multiple))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-from importlib import metadata
 
 import pytest
 
@@ -43,14 +42,6 @@ def test_a_name_is_given_once():
     registry.add("one", object())
     with pytest.raises(BobError, match="registered already"):
         registry.add("one", object())
-
-
-def test_installed_packages_add_entries_through_their_entry_points(monkeypatch):
-    point = metadata.EntryPoint(name="theirs", value="json:loads", group="bob.gadgets")
-    monkeypatch.setattr(metadata, "entry_points", lambda group: [point] if group == "bob.gadgets" else [])
-    registry = make(entry_point_group="bob.gadgets")
-    assert registry.names() == ["theirs"]
-    assert registry.get("theirs")("[1]") == [1]
 
 
 def test_an_error_keeps_its_kind_and_hint_when_it_crosses_a_process_border():

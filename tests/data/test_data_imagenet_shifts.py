@@ -141,8 +141,10 @@ def test_several_labels_are_never_taken_for_one(tmp_path, cache):
     plain = resolve_dataset(str(class_folders(tmp_path / "plain", {"a": 5, "b": 5})), cache_dir=cache)
     with pytest.raises(DataError, match="has a class for each picture, not every class that is right"):
         open_split(plain, "test", annotation="label_sets", cache_dir=cache)
-    with pytest.raises(ConfigError, match="Did you mean 'label_sets'"):
+    with pytest.raises(DataError, match="has a class for each picture, not label_set"):
         open_split(plain, "test", annotation="label_set", cache_dir=cache)
+    with pytest.raises(ConfigError, match="'boxes' is of objects or pixels"):
+        open_split(plain, "test", annotation="boxes", cache_dir=cache)
 
 
 def test_a_labelled_picture_that_is_missing_is_left_out_by_name(tmp_path, cache, caplog):

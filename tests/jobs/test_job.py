@@ -52,6 +52,7 @@ OTHER = {
     "resolution": "native",
     "uses": ("profile",),
     "others": (OtherData(role="shifts", name="night", text="scenes:night", fingerprint="n"),),
+    "plugin_code": "0123456789abcdef",
     "classifier": (("l2", (0.1,)),),
     "hardware": "another processor",
     "timeout_min": 1.0,

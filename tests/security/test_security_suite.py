@@ -149,7 +149,8 @@ def test_a_whole_run_imports_nothing_from_the_folder_it_is_started_in(tmp_path, 
     asked = ["--backbone", "resnet18.random", "--protocol", "knn", "--data", ".", "--set", "image_size=32"]
     folders = ["--results", str(tmp_path / "results"), "--set", "profile=false", "--no-fetch"]
     # Python 3.10 has no PYTHONSAFEPATH: the other way is taken here too.
-    before = f"from bob.runners.worker import worker_server as server\nserver.HAS_SAFE_PATH = {safe_path and server.HAS_SAFE_PATH}\n"
+    has = safe_path and server.HAS_SAFE_PATH
+    before = f"from bob.runners.worker import worker_server as server\nserver.HAS_SAFE_PATH = {has}\n"
     done = _bob(tmp_path, "run", *asked, *folders, before=before)
     assert done.returncode == 0, done.stderr + done.stdout
     assert "1 jobs: 1 ok" in done.stdout and not mark.exists()

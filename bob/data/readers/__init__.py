@@ -7,9 +7,7 @@ from bob.data.readers.base import Reader, Samples
 
 __all__ = ["READERS", "Reader", "Samples"]
 
-READERS: Registry[Reader] = Registry(
-    "data set reader", list_command="bob list datasets", entry_point_group="bob.datasets"
-)
+READERS: Registry[Reader] = Registry("data set reader", list_command="bob list datasets")
 READERS.add("scenes", "bob.data.readers.scenes:READER")
 READERS.add("imagefolder", "bob.data.readers.imagefolder:READER")
 READERS.add("torchvision", "bob.data.readers.torchvision:READER")

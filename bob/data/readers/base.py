@@ -29,6 +29,8 @@ class Samples:
         check: Tells what else is wrong with sample ``i`` once its picture is decoded (its mask, say), or None.
         label_sets: Every class that is right for each sample, at least one; None where ``labels`` says all. ``labels``
             then holds the first of each, for splits and subsets, never for scoring.
+        values: What else is known of each sample, float32 (n, ...); None where there is nothing. ``labels`` then only
+            says which samples splits and subsets keep in balance, and may be all 0.
     """
 
     ids: tuple[str, ...]
@@ -38,6 +40,7 @@ class Samples:
     trusted: bool = False
     check: Callable[[int], str | None] | None = None
     label_sets: tuple[tuple[int, ...], ...] | None = None
+    values: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +65,7 @@ class DenseSamples:
 
 
 class Reader(Protocol):
-    """A way of storing data sets. A package adds its own under the entry-point group ``bob.datasets``.
+    """A way of storing data sets. A plug-in adds its own to ``READERS``.
 
     ``resolve`` must not import torch, torchvision, datasets, pandas or pyarrow.
     """

@@ -13,8 +13,9 @@ from bob.backbones import catalogue, weights
 from bob.core.devices import choose_device, cpu_count
 from bob.core.errors import BobError
 from bob.core.interrupts import Interrupts
+from bob.core.plugins import load_plugin
 from bob.data.resolve import resolve_dataset
-from bob.jobs.code_version import changes, pin
+from bob.jobs.code_version import changes, pin, plugin_code
 from bob.jobs.job import Job
 from bob.runners.local.local_runner import LocalRunner
 from bob.runners.slurm.packing import Shape
@@ -145,7 +146,10 @@ def checked(job: Job, submission: Submission, found: dict[str, str]) -> Job:
         BobError: Its data or weights are not on this node: no fault of the job's.
     """
     for plugin in job.plugins:
-        catalogue.load_plugin(Path(plugin))
+        load_plugin(plugin)
+    if plugin_code(job) != job.plugin_code:
+        reason = f"its plug-in changed since the submission ({submission.id}); submit the suite again"
+        return replace(job, missing=reason)
     wanted = {f"weights {job.backbone}": job.weights_sha256} if not job.is_control else {}
     wanted |= {f"data {job.dataset_text}": job.dataset_fingerprint}
     wanted |= {f"data {other.text}": other.fingerprint for other in job.others}

@@ -77,7 +77,7 @@ def shape_of(profile: ClusterProfile, job: Job) -> Shape:
 
 def trains(job: Job) -> bool:
     """Tell whether a job trains a network, which several devices can share."""
-    return "images_seen" in TASKS.get(job.task).protocols[job.protocol].budget
+    return "images_seen" in TASKS.get(job.task).protocol(job.protocol).budget
 
 
 def pack(jobs: Iterable[Job], profile: ClusterProfile) -> list[Pack]:

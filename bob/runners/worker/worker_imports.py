@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import importlib
 
+from bob.core.registry import resolved
 from bob.tasks.spec import TASKS
 
 MODULES = (
@@ -25,13 +26,14 @@ def load() -> None:
     """Import the libraries and the module of every protocol of every task.
 
     Raises:
-        ImportError: One of them cannot be imported.
+        ImportError: A library cannot be imported.
+        BobError: A protocol cannot.
     """
     for name in MODULES:
         importlib.import_module(name)
     for task_name in TASKS:
         for protocol in TASKS.get(task_name).protocols.values():
-            importlib.import_module(protocol.run.partition(":")[0])
+            resolved(protocol.run)
 
 
 load()

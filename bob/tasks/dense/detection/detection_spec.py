@@ -67,6 +67,7 @@ DETECTION = Task(
     metrics=_metrics("box", "boxes"),
     protocols=_protocols(BOX_HEADS),
     annotation="boxes",
+    cost="bob.jobs.estimate:dense_s",
 )
 
 INSTANCE_SEGMENTATION = Task(
@@ -76,4 +77,5 @@ INSTANCE_SEGMENTATION = Task(
     metrics={**_metrics("mask", "masks"), **_metrics("box", "boxes")},
     protocols=_protocols(MASK_HEADS),
     annotation="instances",
+    cost="bob.jobs.estimate:dense_s",
 )

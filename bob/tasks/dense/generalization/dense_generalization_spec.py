@@ -39,5 +39,6 @@ DENSE_GENERALIZATION = Task(
     annotation=DETECTION.annotation,
     roles=("shifts",),
     needs_others=True,
+    cost="bob.jobs.estimate:dense_s",
     check="bob.tasks.dense.generalization.dense_generalization_spec:check_job",
 )

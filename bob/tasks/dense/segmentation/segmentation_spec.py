@@ -41,4 +41,5 @@ SEMANTIC_SEGMENTATION = Task(
         "bob.tasks.dense.segmentation.segmentation_protocols", PARAMS, rates=(1e-3, 3e-4, 3e-3, 1e-4), epochs=16
     ),
     annotation="semantic",
+    cost="bob.jobs.estimate:dense_s",
 )

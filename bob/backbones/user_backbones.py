@@ -1,4 +1,4 @@
-"""A user's own backbone, without a fork: from a Python file named explicitly, or from an installed package.
+"""A user's own backbone, without a fork: registered by a plug-in (see ``bob.core.plugins``).
 
 A file such as ``my_backbone.py``, used with ``bob run --plugin my_backbone.py --backbone tiny_net.mine ...``::
 
@@ -27,16 +27,14 @@ Detection and segmentation need the map, from ``forward_features`` or ``forward`
 width: ``image_size`` is then the longer side, and a ``build`` that must know both declares ``canvas=None`` as well and
 is given ``(height, width)``.
 With ``weights`` BoB loads the file strictly, and ``tiny_net.random`` is its control. Without, ``build`` itself
-returns the trained module. A package offers the same under the entry point group ``bob.backbones``: name =
-``arch.tag``, value = ``module:attr`` of what ``user_entry(...)`` returns.
+returns the trained module. A package registers in the same way from a module that it names under the entry point group
+``bob.plugins``.
 """
 
 from __future__ import annotations
 
-import contextvars
 import importlib.util
 import inspect
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -44,8 +42,8 @@ from typing import Any
 
 from bob.backbones.backbone import RANDOM_TAG, Backbone
 from bob.backbones.entries import ALL
+from bob.core import plugins
 from bob.core.errors import BobError, UnknownNameError
-from bob.core.files import sha256_file
 from bob.core.registry import Registry, load_reference
 
 Build = Callable[..., Any]
@@ -74,11 +72,7 @@ class UserBackbone:
         return build(image_size=max(sides), **canvas)
 
 
-USER_BACKBONES: Registry[UserBackbone] = Registry(
-    "backbone", list_command="bob list backbones", entry_point_group="bob.backbones"
-)
-_loading: contextvars.ContextVar[Path | None] = contextvars.ContextVar("bob_plugin_file", default=None)
-_loaded: dict[Path, str] = {}
+USER_BACKBONES: Registry[UserBackbone] = Registry("backbone", list_command="bob list backbones")
 
 
 def user_entry(spec: Backbone, *, build: Build | str, weights: str | Path | None = None) -> UserBackbone:
@@ -96,7 +90,8 @@ def user_entry(spec: Backbone, *, build: Build | str, weights: str | Path | None
         raise BobError(f"backbone {spec.name!r} is in the catalogue already. Give your own another name.")
     if not spec.tag or spec.is_control:
         raise BobError(f"backbone name {spec.name!r} must be 'arch.tag', with another tag than {RANDOM_TAG!r}.")
-    code = _loading.get() or _code_of(build)
+    registering = plugins.source()
+    code = registering.file if registering else _code_of(build)
     path = None if weights is None else (code.parent / Path(weights).expanduser())
     shown = build if isinstance(build, str) else f"{code.name}:{getattr(build, '__qualname__', type(build).__name__)}"
     return UserBackbone(spec=replace(spec, source=shown), build=build, weights=path, code=code)
@@ -104,7 +99,7 @@ def user_entry(spec: Backbone, *, build: Build | str, weights: str | Path | None
 
 def register(spec: Backbone, *, build: Build | str, weights: str | Path | None = None) -> None:
     """Make a user's backbone known by its name; arguments and errors as for ``user_entry``."""
-    USER_BACKBONES.add(spec.name, user_entry(spec, build=build, weights=weights), replace=_loading.get() is not None)
+    USER_BACKBONES.add(spec.name, user_entry(spec, build=build, weights=weights))
 
 
 def user_backbone(name: str) -> UserBackbone | None:
@@ -120,48 +115,6 @@ def user_backbone(name: str) -> UserBackbone | None:
         return None
     same = [known for known in USER_BACKBONES.names() if known.partition(".")[0] == arch]
     return _control(USER_BACKBONES.get(same[0])) if same else None
-
-
-def load_plugin(path: Path) -> None:
-    """Run a user's Python file, which registers its backbones. Running the same content again does nothing.
-
-    Raises:
-        BobError: There is no such file, it fails, or it registers nothing that is a backbone.
-    """
-    path = Path(path).expanduser().resolve()
-    if not path.is_file():
-        raise BobError(f"plug-in file '{path}' is not there: expected a Python file that registers a backbone.")
-    content = sha256_file(path)
-    if _loaded.get(path) == content:
-        return
-    token = _loading.set(path)
-    try:
-        _run(path, content)
-    finally:
-        _loading.reset(token)
-    if not any(USER_BACKBONES.get(name).code == path for name in USER_BACKBONES.names()):
-        raise BobError(
-            f"plug-in file '{path}' registers no backbone: expected a call of 'bob.backbones.catalogue.register'."
-        )
-    _loaded[path] = content
-
-
-def _run(path: Path, content: str) -> None:
-    name = f"bob_plugin_{path.stem}_{content[:12]}"
-    module_spec = importlib.util.spec_from_file_location(name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise BobError(f"plug-in file '{path}' is not a Python file: expected a name that ends in '.py'.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except BobError:
-        del sys.modules[name]
-        raise
-    except Exception as error:
-        del sys.modules[name]
-        kind = type(error).__name__
-        raise BobError(f"plug-in file '{path}' fails when it is loaded: {kind}: {error}.") from error
 
 
 def _code_of(build: Build | str) -> Path:
