@@ -33,7 +33,7 @@ LAYERS = (
     ),
     ("bob.store",),
     ("bob.backbones", "bob.data", "bob.metrics", "bob.jobs.params", "bob.jobs.estimate"),
-    ("bob.probes", "bob.training", "bob.heads", "bob.jobs.plan", "bob.jobs.plan_data", "bob.report"),
+    ("bob.probes", "bob.training", "bob.heads", "bob.jobs.plan", "bob.jobs.plan_data", "bob.reporting"),
     ("bob.tasks",),
     ("bob.jobs.run",),
     ("bob.runners.state",),

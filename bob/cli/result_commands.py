@@ -15,7 +15,7 @@ from bob.store import ResultStore
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bob.report.build import Report
+    from bob.reporting.build import Report
 
 
 def show(options: argparse.Namespace) -> int:
@@ -70,7 +70,7 @@ def write_report(
     """
     from rich.markup import escape
 
-    from bob.report.build import build_report
+    from bob.reporting.build import build_report
 
     suite = expanded.suite if expanded else None
     out = choices.pop("out", None)

@@ -20,10 +20,10 @@ from rich.text import Text
 from bob.cli import main
 from bob.core.terminal import Terminal
 from bob.core.text import VisibleFormatter, visible
-from bob.report.build import build_report
-from bob.report.tables import Cell, Head
-from bob.report.tables import Table as ReportTable
-from bob.report.text_report import markdown_table, ranking_csv
+from bob.reporting.build import build_report
+from bob.reporting.tables import Cell, Head
+from bob.reporting.tables import Table as ReportTable
+from bob.reporting.text_report import markdown_table, ranking_csv
 from bob.store import ResultStore
 
 NAMES = [name for name, *_ in BACKBONES]
@@ -124,7 +124,7 @@ def test_the_page_holds_no_tag_attribute_or_script_that_is_not_its_own(results):
 
 
 def _template() -> str:
-    return (REPOSITORY / "bob" / "report" / "page.html").read_text()
+    return (REPOSITORY / "bob" / "reporting" / "page.html").read_text()
 
 
 def test_the_reports_files_have_plain_names_and_lie_in_its_folder(results):
@@ -149,7 +149,7 @@ def test_no_cell_of_the_csv_is_a_formula_and_no_line_obeys_a_terminal(results):
 
 def test_a_number_in_the_csv_stays_a_number():
     assert ranking_csv([]).startswith("task,dataset,")
-    from bob.report.text_report import _no_formula
+    from bob.reporting.text_report import _no_formula
 
     assert [_no_formula(cell) for cell in (-0.5, None, True, "-0.5", "+1e-3")] == [-0.5, None, True, "-0.5", "+1e-3"]
     assert [_no_formula(cell) for cell in ("-1+2", " =1", "＝1")] == ["'-1+2", "' =1", "'＝1"]

@@ -33,7 +33,7 @@ from bob.jobs.suite import check_suite
 from bob.metrics.interval import bootstrap_interval
 from bob.probes import adversarial_attacks as attacks_module
 from bob.probes.adversarial_attacks import Attack, robust_correct, to_pixels
-from bob.report.paired import Run, pair
+from bob.reporting.paired import Run, pair
 from bob.store import ResultStore
 from bob.tasks.adversarial import adversarial_protocols as adversarial
 from bob.tasks.adversarial.adversarial_spec import ADVERSARIAL_ROBUSTNESS, ATTACK_WORDS, METRICS, NORM_WORDS

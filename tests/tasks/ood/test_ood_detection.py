@@ -34,8 +34,8 @@ from bob.metrics.interval import clopper_pearson
 from bob.metrics.ood import ood_metrics
 from bob.probes.odin import odin_scores
 from bob.probes.ood_scores import SCORES
-from bob.report.paired import Run, pair
-from bob.report.select import find_differences
+from bob.reporting.paired import Run, pair
+from bob.reporting.select import find_differences
 from bob.store import ResultStore
 from bob.tasks.classification import classification_finetune
 from bob.tasks.classification import classification_protocols as classification

@@ -32,7 +32,7 @@ from bob.jobs.suite import check_suite
 from bob.metrics.interval import clopper_pearson
 from bob.metrics.resampling import RESAMPLES
 from bob.metrics.robustness import ALEXNET_MEAN_ERROR
-from bob.report.paired import Run, pair
+from bob.reporting.paired import Run, pair
 from bob.store import ResultStore
 from bob.tasks.classification import classification_finetune
 from bob.tasks.classification import classification_protocols as classification

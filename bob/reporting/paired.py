@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bob.report.ranking import compare_to_best, is_binary, resampled_means
+from bob.reporting.ranking import compare_to_best, is_binary, resampled_means
 
 if TYPE_CHECKING:
     import pandas as pd

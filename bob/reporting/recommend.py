@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bob.report.ranking import ALPHA, pareto_front
-from bob.report.report_data import LATENCY, Board, Entry
+from bob.reporting.ranking import ALPHA, pareto_front
+from bob.reporting.report_data import LATENCY, Board, Entry
 
 MEMORY = "infer_peak_mb"
 

@@ -6,7 +6,7 @@ import io
 import logging
 from dataclasses import dataclass
 
-from bob.report.report_data import Board, Entry
+from bob.reporting.report_data import Board, Entry
 from bob.store.layout import Layout
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from bob.report.tables import Table
+from bob.reporting.tables import Table
 
 HOW_TO_READ = (
     "Score: mean over seeds of the primary metric on the test split, which is scored once. Interval: the central 95 % "

@@ -12,8 +12,8 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 
 from bob.core.text import visible
-from bob.report.report_data import COSTS, Board
-from bob.report.tables import Table
+from bob.reporting.report_data import COSTS, Board
+from bob.reporting.tables import Table
 
 WIDE_COLUMNS = 120
 _FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # also as Japanese keyboards type them

@@ -16,19 +16,19 @@ from rich.markup import escape
 
 from bob.core.files import write_bytes, write_text
 from bob.core.version import __version__
-from bob.report.boards import LEFT_OUT, make_board
-from bob.report.coverage import measure_coverage
-from bob.report.effective_robustness import add_effective_robustness
-from bob.report.html import Figure, Plot, Section, render_page
-from bob.report.overall import add_z_scores, overall
-from bob.report.plots import interval_plot, latency_plot
-from bob.report.recommend import recommend
-from bob.report.reliability_diagram import COLUMNS, reliability_plot
-from bob.report.report_data import CALIBRATED, Board, Coverage, OverallEntry
-from bob.report.select import Row, choose_rows, group_rows
-from bob.report.sheets import contact_sheets
-from bob.report.tables import Table, calibration_table, cost_table, coverage_table, overall_table, score_table
-from bob.report.text_report import markdown_page, ranking_csv, rich_table, shown_cells
+from bob.reporting.boards import LEFT_OUT, make_board
+from bob.reporting.coverage import measure_coverage
+from bob.reporting.effective_robustness import add_effective_robustness
+from bob.reporting.html import Figure, Plot, Section, render_page
+from bob.reporting.overall import add_z_scores, overall
+from bob.reporting.plots import interval_plot, latency_plot
+from bob.reporting.recommend import recommend
+from bob.reporting.reliability_diagram import COLUMNS, reliability_plot
+from bob.reporting.report_data import CALIBRATED, Board, Coverage, OverallEntry
+from bob.reporting.select import Row, choose_rows, group_rows
+from bob.reporting.sheets import contact_sheets
+from bob.reporting.tables import Table, calibration_table, cost_table, coverage_table, overall_table, score_table
+from bob.reporting.text_report import markdown_page, ranking_csv, rich_table, shown_cells
 from bob.store import ResultStore
 
 if TYPE_CHECKING:

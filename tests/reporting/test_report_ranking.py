@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bob.report.ranking import (
+from bob.reporting.ranking import (
     bootstrap_p_values,
     compare_to_best,
     holm,

@@ -9,7 +9,7 @@ import numpy as np
 
 from bob.metrics.robustness import MIN_REFERENCE_MODELS as LEAST
 from bob.metrics.robustness import effective_robustness
-from bob.report.report_data import Board, Entry
+from bob.reporting.report_data import Board, Entry
 
 SHIFTED, CLEAN, EFFECTIVE = "mean_accuracy", "source_top1", "effective_robustness"
 

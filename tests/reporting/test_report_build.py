@@ -18,9 +18,9 @@ from report_samples import BACKBONES, REFERENCE, sample_results, sample_row
 from rich.console import Console
 
 from bob.core.errors import BobError, StoreError
-from bob.report.build import SMOKE_BANNER, Report, build_report
-from bob.report.plots import spread
-from bob.report.text_report import ranking_csv
+from bob.reporting.build import SMOKE_BANNER, Report, build_report
+from bob.reporting.plots import spread
+from bob.reporting.text_report import ranking_csv
 from bob.store import ResultStore
 
 NAMES = [name for name, *_ in BACKBONES]
@@ -135,7 +135,7 @@ def test_training_rate_stands_with_the_batch_it_was_measured_at(tmp_path: Path) 
 def test_report_and_store_import_no_torch(tmp_path: Path) -> None:
     _fill(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from bob.report.build import build_report; folder = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; from bob.reporting.build import build_report; folder = Path(sys.argv[1]);"
         "build_report(folder, suite=None, reference=None, expected=None, out_dir=folder / 'report');"
         "heavy = {'torch', 'timm', 'torchvision', 'pyplot'} & set(sys.modules); assert not heavy, heavy;"
         "assert 'matplotlib.pyplot' not in sys.modules"

@@ -14,12 +14,12 @@ from report_samples import BACKBONES, REFERENCE, sample_dense_results, sample_sh
 from rich.console import Console
 from scipy.special import expit, logit
 
-from bob.report.boards import make_board
-from bob.report.build import build_report
-from bob.report.effective_robustness import add_effective_robustness
-from bob.report.report_data import Board
-from bob.report.select import group_rows
-from bob.report.tables import score_table
+from bob.reporting.boards import make_board
+from bob.reporting.build import build_report
+from bob.reporting.effective_robustness import add_effective_robustness
+from bob.reporting.report_data import Board
+from bob.reporting.select import group_rows
+from bob.reporting.tables import score_table
 from bob.store import ResultStore
 
 NAMES = [name for name, *_ in BACKBONES]

@@ -16,13 +16,13 @@ from report_samples import BACKBONES, sample_calibrated_results, sample_results
 from rich.console import Console
 
 from bob.metrics.reliability_bins import reliability
-from bob.report import reliability_diagram as module
-from bob.report.boards import make_board
-from bob.report.build import Report, build_report
-from bob.report.reliability_diagram import reliability_plot
-from bob.report.report_data import Board
-from bob.report.select import group_rows
-from bob.report.tables import Table, calibration_table
+from bob.reporting import reliability_diagram as module
+from bob.reporting.boards import make_board
+from bob.reporting.build import Report, build_report
+from bob.reporting.reliability_diagram import reliability_plot
+from bob.reporting.report_data import Board
+from bob.reporting.select import group_rows
+from bob.reporting.tables import Table, calibration_table
 from bob.store import ResultStore
 
 NAMES = [name for name, *_ in BACKBONES]

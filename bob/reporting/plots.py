@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from bob.core.text import visible
-from bob.report.recommend import LATENCY
-from bob.report.report_data import Board, Entry
+from bob.reporting.recommend import LATENCY
+from bob.reporting.report_data import Board, Entry
 
 # Blue, vermilion and grey of Okabe and Ito's palette, each with a marker of its own.
 FRONT, CANDIDATE, CONTROL = ("#D55E00", "D"), ("#0072B2", "o"), ("#6b6b6b", "s")

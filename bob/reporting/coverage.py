@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from bob.jobs.row import STATUSES
-from bob.report.report_data import Coverage, Reason
-from bob.report.select import Row
+from bob.reporting.report_data import Coverage, Reason
+from bob.reporting.select import Row
 
 NOT_RUN = "not run"
 _BY_CLASS = {

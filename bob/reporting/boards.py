@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bob.report.paired import Paired, Run, pair
-from bob.report.ranking import (
+from bob.reporting.paired import Paired, Run, pair
+from bob.reporting.ranking import (
     ALPHA,
     pareto_front,
     rank_intervals,
     ranks,
     score_intervals,
 )
-from bob.report.report_data import COSTS, Board, Entry, further_metrics
-from bob.report.select import Group, Row
+from bob.reporting.report_data import COSTS, Board, Entry, further_metrics
+from bob.reporting.select import Group, Row
 
 if TYPE_CHECKING:
     import pandas as pd

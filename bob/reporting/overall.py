@@ -8,8 +8,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bob.report.ranking import MIN_REFERENCE, ranks, z_scores
-from bob.report.report_data import Board, Entry, OverallEntry
+from bob.reporting.ranking import MIN_REFERENCE, ranks, z_scores
+from bob.reporting.report_data import Board, Entry, OverallEntry
 
 
 def complete_backbones(boards: Sequence[Board]) -> set[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from bob.core.machine import BUSY_SHARE
 from bob.metrics.reliability_bins import ECE_BINS
-from bob.report.report_data import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
+from bob.reporting.report_data import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
 
 NONE = "–"
 TIED = "≈"

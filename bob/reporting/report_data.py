@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 from bob.core.machine import BUSY_SHARE
-from bob.report.paired import Paired
+from bob.reporting.paired import Paired
 
 LATENCY = "latency_ms_b1_p50"
 COSTS = (

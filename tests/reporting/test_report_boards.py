@@ -10,13 +10,13 @@ import pytest
 from report_samples import BACKBONES, REFERENCE, sample_outcomes, sample_results, sample_row
 
 from bob.core.errors import BobError
-from bob.report.boards import make_board
-from bob.report.coverage import NOT_RUN, measure_coverage
-from bob.report.overall import add_z_scores, overall
-from bob.report.recommend import recommend
-from bob.report.report_data import Board
-from bob.report.select import choose_rows, find_differences, group_rows
-from bob.report.tables import score_table
+from bob.reporting.boards import make_board
+from bob.reporting.coverage import NOT_RUN, measure_coverage
+from bob.reporting.overall import add_z_scores, overall
+from bob.reporting.recommend import recommend
+from bob.reporting.report_data import Board
+from bob.reporting.select import choose_rows, find_differences, group_rows
+from bob.reporting.tables import score_table
 
 NAMES = [name for name, *_ in BACKBONES]
 CONTROL = NAMES[-1]

@@ -17,15 +17,15 @@ from PIL import Image
 from report_samples import BACKBONES, sample_dense_results, sample_dense_row, sample_results
 from rich.console import Console
 
-from bob.report.boards import circumstances, make_board
-from bob.report.build import Report, build_report
-from bob.report.paired import Run, pair
-from bob.report.ranking import ALPHA
-from bob.report.recommend import recommend
-from bob.report.report_data import Board
-from bob.report.select import find_differences, group_rows
-from bob.report.sheets import MAX_BYTES, contact_sheets
-from bob.report.tables import score_table
+from bob.reporting.boards import circumstances, make_board
+from bob.reporting.build import Report, build_report
+from bob.reporting.paired import Run, pair
+from bob.reporting.ranking import ALPHA
+from bob.reporting.recommend import recommend
+from bob.reporting.report_data import Board
+from bob.reporting.select import find_differences, group_rows
+from bob.reporting.sheets import MAX_BYTES, contact_sheets
+from bob.reporting.tables import score_table
 from bob.store import ResultStore
 
 NAMES = [name for name, *_ in BACKBONES]

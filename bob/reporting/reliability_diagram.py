@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 
 from bob.core.errors import BobError
 from bob.metrics.reliability_bins import ECE_BINS, check_confidence, diagram_error, reliability
-from bob.report.plots import CANDIDATE, CONTROL, DPI, LABEL_PT, label, plain, title, to_png
-from bob.report.ranking import is_binary
-from bob.report.report_data import Board, Entry
+from bob.reporting.plots import CANDIDATE, CONTROL, DPI, LABEL_PT, label, plain, title, to_png
+from bob.reporting.ranking import is_binary
+from bob.reporting.report_data import Board, Entry
 
 if TYPE_CHECKING:
     import pandas as pd
