@@ -1,21 +1,65 @@
-"""BoB, a Battle-of-the-Backbones benchmark harness. Importing it imports neither torch nor pandas."""
+"""BoB, a Battle-of-the-Backbones benchmark harness: which pretrained vision backbone is best for your task.
+
+Importing it imports neither torch nor pandas; each function imports what it needs when it is called.
+"""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from bob.core.version import __version__
 
 if TYPE_CHECKING:
-    from bob.store import load_results
+    from bob.api import (
+        features,
+        fetch,
+        list_backbones,
+        list_datasets,
+        list_protocols,
+        list_suites,
+        list_tasks,
+        load_backbone,
+        load_results,
+        load_transform,
+        plan,
+        report,
+        run,
+        status,
+        submit,
+    )
+    from bob.core.errors import BobError
+    from bob.core.plugins import load_plugin
 
-__all__ = ["__version__", "load_results"]
+__all__ = [
+    "BobError",
+    "__version__",
+    "features",
+    "fetch",
+    "list_backbones",
+    "list_datasets",
+    "list_protocols",
+    "list_suites",
+    "list_tasks",
+    "load_backbone",
+    "load_plugin",
+    "load_results",
+    "load_transform",
+    "plan",
+    "report",
+    "run",
+    "status",
+    "submit",
+]
+_ELSEWHERE = {"BobError": "bob.core.errors", "load_plugin": "bob.core.plugins"}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the results loader (and pandas with it) only when somebody asks for it."""
-    if name == "load_results":
-        from bob.store import load_results
+    """Import what a user asks for only then."""
+    if name not in __all__:
+        raise AttributeError(f"module 'bob' has no attribute {name!r}")
+    return getattr(importlib.import_module(_ELSEWHERE.get(name, "bob.api")), name)
 
-        return load_results
-    raise AttributeError(f"module 'bob' has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return list(__all__)

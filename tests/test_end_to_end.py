@@ -49,7 +49,7 @@ plugins: [mine.py]
 
 
 def bob(*arguments: str, cwd: Path = REPOSITORY) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "bob.cli.main", *arguments]
+    command = [sys.executable, "-m", "bob", *arguments]
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500)
 
 

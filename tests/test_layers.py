@@ -32,8 +32,25 @@ LAYERS = (
         "bob.tasks.classification.classification_spec",
     ),
     ("bob.store",),
-    ("bob.backbones", "bob.data", "bob.metrics", "bob.jobs.params", "bob.jobs.estimate"),
-    ("bob.probes", "bob.training", "bob.heads", "bob.jobs.plan", "bob.jobs.plan_data", "bob.reporting"),
+    (
+        "bob.backbones",
+        "bob.data",
+        "bob.metrics",
+        "bob.jobs.params",
+        "bob.jobs.estimate",
+        "bob.jobs.request",
+        "bob.jobs.asked",
+    ),
+    (
+        "bob.probes",
+        "bob.training",
+        "bob.heads",
+        "bob.jobs.plan",
+        "bob.jobs.plan_data",
+        "bob.jobs.fetching",
+        "bob.jobs.listings",
+        "bob.reporting",
+    ),
     ("bob.tasks",),
     ("bob.jobs.run",),
     ("bob.runners.state",),
@@ -41,7 +58,8 @@ LAYERS = (
     ("bob.runners.local",),
     ("bob.runners.slurm",),
     ("bob.runners",),
-    ("bob.cli",),
+    ("bob.api",),
+    ("bob.cli", "bob.__main__"),
 )
 RANKS = {prefix: rank for rank, layer in enumerate(LAYERS) for prefix in layer}
 TORCH_FREE_COMMANDS = (

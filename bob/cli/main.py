@@ -78,7 +78,7 @@ def _command(commands: _Commands, name: str, handler: str, text: str) -> argpars
 
 def _add_list(commands: _Commands) -> None:
     parser = _command(commands, "list", "bob.cli.registry_commands:list_entries", "Show what is registered.")
-    parser.add_argument("what", choices=("backbones", "tasks", "protocols", "datasets", "suites"))
+    parser.add_argument("what", choices=("backbones", "tasks", "protocols", "metrics", "datasets", "suites"))
     parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
     _add_json(parser)
 
@@ -225,7 +225,3 @@ def _add_folders(parser: argparse.ArgumentParser) -> None:
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for scripts")
-
-
-if __name__ == "__main__":
-    sys.exit(main())

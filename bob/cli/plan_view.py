@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bob.core.settings import Settings
 from bob.jobs.job import Job
-from bob.jobs.plan import Plan
+from bob.runners.suite_runs import Planned
 
 SHOWN_BACKBONES = 60
 
 
-def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settings) -> None:
+def print_plan(console: Console, planned: Planned) -> None:
     """Print the plan of a suite."""
+    plan, done, settings = planned.plan, planned.done, planned.settings
     suite = plan.suite
     to_run = [job for job in plan.jobs if job.id not in done and not job.missing]
     skipped = [job for job in plan.jobs if job.missing and job.id not in done]
@@ -37,7 +37,7 @@ def print_plan(console: Console, plan: Plan, *, done: set[str], settings: Settin
         console.print(f"[yellow]data set {escape(text)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
 
 
-def _table(jobs: Sequence[Job], done: set[str]) -> Table:
+def _table(jobs: Sequence[Job], done: frozenset[str]) -> Table:
     by_backbone: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
         by_backbone[job.backbone].append(job)

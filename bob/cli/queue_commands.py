@@ -7,31 +7,26 @@ import codecs
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from bob.cli.common import print_json, settings_from, suite_from
+from bob.cli.common import full_id, print_json, request_from, settings_from
 from bob.cli.result_commands import plan_of, statuses_in_table
-from bob.cli.slurm_options import profile_of, refuse_misplaced_options, run_on_slurm, wait_for
-from bob.core.errors import BobError, ConfigError, StoreError
+from bob.cli.slurm_options import profile_of, refuse_misplaced_options, submit_or_show
+from bob.cli.suite_commands import print_summary
+from bob.core.errors import ConfigError, StoreError
 from bob.core.settings import Settings
 from bob.core.terminal import Terminal
 from bob.core.text import visible
-from bob.jobs.plan import expand
 from bob.runners.live_jobs import LIVE, Live, look, whole_allocations
+from bob.runners.suite_runs import execute, planned_of
 from bob.store import ResultStore
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from bob.jobs.job import Job
-    from bob.runners.slurm.submission import Submission
-
-RETRIED = ("failed", "oom", "timeout", "lost", "cancelled")
 FOLLOW_POLL_S = 0.5
 CHUNK_BYTES = 1 << 16
 
@@ -60,7 +55,7 @@ def logs(options: argparse.Namespace) -> int:
     settings = settings_from(options)
     root = settings.results_dir
     live = look(root)
-    job_id = _full_id(live, options.job)
+    job_id = full_id(live.states, options.job)
     paths = _logs(root, job_id)
     if options.allocation or not paths:
         paths = _allocation_logs(live, job_id)
@@ -109,29 +104,35 @@ def cancel(options: argparse.Namespace) -> int:
 
 def retry(options: argparse.Namespace) -> int:
     """Run again what gave no number: of a suite, or of what was submitted to SLURM."""
+    from bob.runners.retrying import KINDS, of_plan, of_submissions
 
     settings = settings_from(options)
     refuse_misplaced_options(options)
-    kinds = [kind for kind in RETRIED if getattr(options, kind)] or list(RETRIED)
-    console = Terminal()
-    jobs, suite = _retryable(options, settings, kinds)
-    if not jobs:
+    kinds = [kind for kind in KINDS if getattr(options, kind)] or list(KINDS)
+    on_cluster, console = options.executor == "slurm", Terminal()
+    planned = planned_of(request_from(options), settings) if options.suite or options.backbone else None
+    if planned is not None:
+        found = of_plan(planned.jobs, settings.results_dir, kinds)
+    else:
+        found = of_submissions(settings.results_dir, kinds, on_cluster=on_cluster)
+    if found.unknown:
+        print(f"{found.unknown} more are in no submission: name their suite, bob retry SUITE.", file=sys.stderr)
+    if not found.jobs:
         console.print(f"No job is {' or '.join(kinds)}: nothing to retry.")
         return 0
-    console.print(f"{len(jobs)} jobs are tried again.", highlight=False)
-    if options.executor == "slurm":
-        submission = run_on_slurm(
-            console,
-            suite,
-            jobs,
-            settings,
-            options,
-            profile=profile_of(options, None if isinstance(suite, str) else suite),
-        )
-        if submission is not None and options.wait:
-            wait_for(submission)
-        return 0
-    return _run_here(console, jobs, settings)
+    console.print(f"{len(found.jobs)} jobs are tried again.", highlight=False)
+    if not on_cluster:
+        summary = execute(found.jobs, settings, anew=True)
+        print_summary(console, summary)
+        return 130 if summary.interrupted else 1 if summary.failures or summary.left else 0
+    from bob.runners.slurm.submitting import wait_for
+
+    suite = planned.plan.suite if planned is not None else None
+    profile = profile_of(options, suite)
+    submission = submit_or_show(console, suite or found.suite, found.jobs, settings, options, profile=profile)
+    if submission is not None and options.wait:
+        wait_for(submission)
+    return 0
 
 
 def _look(settings: Settings, wanted: list[str] | None) -> Live:
@@ -191,14 +192,6 @@ def _print(console: Console, live: Live, settings: Settings) -> None:
         console.print(f"[yellow]{len(damaged)} damaged records were set aside:[/] {', '.join(damaged)}", soft_wrap=True)
 
 
-def _full_id(live: Live, start: str) -> str:
-    matches = [job_id for job_id in live.states if job_id.startswith(start)]
-    if len(matches) == 1:
-        return matches[0]
-    found = f"{len(matches)} jobs start with it" if matches else "no job of this store starts with it"
-    raise StoreError(f"job id {start!r}: {found}.", hint="'bob status --json' lists the ids.")
-
-
 def _logs(root: Path, job_id: str) -> list[Path]:
     """Return a job's logs, oldest first; of several processes the first one's."""
     found = [path for path in (root / "logs").glob(f"{job_id}.*.log") if ".rank" not in path.name]
@@ -238,72 +231,4 @@ def _targets(options: argparse.Namespace, settings: Settings, live: Live) -> set
     if options.suite:
         expanded = plan_of(options, settings)
         return {job.id for job in expanded.jobs} if expanded else set()
-    return {_full_id(live, start) for start in options.jobs}
-
-
-def _retryable(options: argparse.Namespace, settings: Settings, kinds: list[str]) -> tuple[list[Job], Any]:
-    """Return the jobs in one of the states, and the suite (or its name) that they are submitted as."""
-    from bob.cli.suite_commands import machine_of
-    from bob.runners.slurm.submission import jobs_of
-
-    if options.suite or options.backbone:
-        suite, source = suite_from(options)
-        expanded = expand(suite, source, settings, data=options.data or (), machine=machine_of("auto")[1])
-        live = look(settings.results_dir, [job.id for job in expanded.jobs])
-        _refuse_silence(live, kinds)
-        return [job for job in expanded.jobs if live.states[job.id] in kinds and not job.missing], suite
-    live = look(settings.results_dir)
-    _refuse_silence(live, kinds)
-    wanted = {job_id for job_id, state in live.states.items() if state in kinds}
-    found = jobs_of(settings.results_dir.absolute(), wanted)
-    if wanted - found.keys() and not found:
-        raise ConfigError(
-            f"{len(wanted)} jobs are {' or '.join(kinds)}, and no submission has them: they were run on this machine.",
-            hint="Name the suite as well: bob retry SUITE; or give its 'bob run' command again.",
-        )
-    if wanted - found.keys():
-        print(
-            f"{len(wanted - found.keys())} more are in no submission: name their suite, bob retry SUITE.",
-            file=sys.stderr,
-        )
-    return _as_they_are_here(found, options), live.submissions[-1].suite
-
-
-def _refuse_silence(live: Live, kinds: list[str]) -> None:
-    """Raise BobError where lost jobs are to be retried and nobody can say which are."""
-    if live.silence and live.counts["queued"] and "lost" in kinds:
-        raise BobError(
-            f"the queue is unknown, so nobody can say which of {live.counts['queued']} jobs are lost: {live.silence}",
-            hint="Give the kinds that the store knows (--failed --oom --timeout --cancelled), or run the suite here: "
-            "bob run SUITE.",
-        )
-
-
-def _as_they_are_here(found: Mapping[str, tuple[Job, Submission]], options: argparse.Namespace) -> list[Job]:
-    """Return submitted jobs for another run; one whose data or weights changed meanwhile is left to say so."""
-    if options.executor == "slurm":  # each allocation looks for itself
-        return [job for job, _ in found.values()]
-    from bob.core.devices import choose_device
-    from bob.runners.slurm.allocation import checked
-
-    _, hardware = choose_device("auto")
-    seen: dict[str, dict[str, str]] = {}
-    return [
-        checked(replace(job, hardware=hardware), submission, seen.setdefault(submission.id, {}))
-        for job, submission in found.values()
-    ]
-
-
-def _run_here(console: Console, jobs: list[Job], settings: Settings) -> int:
-    from bob.cli.suite_commands import print_summary
-    from bob.runners.local.local_runner import LocalRunner
-    from bob.runners.state.cancellations import Cancellations
-    from bob.runners.state.starts import Starts
-
-    Cancellations(settings.results_dir).remove(job.id for job in jobs)
-    for job in jobs:
-        Starts(settings.results_dir).forget(job.id)
-    runner = LocalRunner(jobs, results_dir=settings.results_dir.absolute(), cache_dir=settings.cache_dir.absolute())
-    summary = runner.run()
-    print_summary(console, summary)
-    return 130 if summary.interrupted else 1 if summary.failures or summary.left else 0
+    return {full_id(live.states, start) for start in options.jobs}

@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bob.cli.common import print_json, settings_from, suite_from
-from bob.core.errors import ConfigError, StoreError
+from bob.cli.common import full_id, print_json, request_from, settings_from
+from bob.core.errors import ConfigError
 from bob.core.settings import Settings
-from bob.jobs.plan import Plan, expand
+from bob.jobs.plan import Plan
+from bob.runners.suite_runs import planned_of
 from bob.store import ResultStore
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def show(options: argparse.Namespace) -> int:
     from bob.jobs.row import COLUMNS
 
     store = ResultStore(settings_from(options).results_dir)
-    row = store.record(_full_id(store, options.job))
+    row = store.record(full_id(store.statuses(), options.job))
     if options.json:
         print_json(row)
         return 0
@@ -119,16 +120,7 @@ def plan_of(options: argparse.Namespace, settings: Settings) -> Plan | None:
         if options.data or options.sets or options.scale:
             raise ConfigError("--data, --set and --scale say how a suite was run: name the suite as well.")
         return None
-    suite, source = suite_from(options)
-    return expand(suite, source, settings, data=options.data or ())
-
-
-def _full_id(store: ResultStore, start: str) -> str:
-    matches = [job_id for job_id in store.statuses() if job_id.startswith(start)]
-    if len(matches) == 1:
-        return matches[0]
-    found = f"{len(matches)} jobs start with it" if matches else "no job of this store starts with it"
-    raise StoreError(f"job id {start!r}: {found}.", hint="'bob status --json' lists the ids.")
+    return planned_of(request_from(options), settings).plan
 
 
 def _text(value: Any) -> str:

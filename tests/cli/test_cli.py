@@ -7,9 +7,9 @@ import json
 import pytest
 
 from bob.cli import main
-from bob.cli.common import apply_sets
 from bob.cli.main import build_parser
 from bob.core.errors import BobError
+from bob.jobs.request import apply_settings
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +101,7 @@ def test_settings_reach_suite_budget_and_protocols():
         "tasks": [{"task": "classification", "protocols": ["linear", {"protocol": "knn", "params": {"k": 5}}]}],
         "budget": {"max_train": 10},
     }
-    apply_sets(data, ["image_size=96", "max_test=7", "knn.k=9", "budget.max_val=3"])
+    apply_settings(data, {"image_size": 96, "max_test": 7, "knn.k": 9, "budget.max_val": 3})
     linear, knn = data["tasks"][0]["protocols"]
     assert data["image_size"] == 96
     assert data["budget"] == {"max_train": 10, "max_test": 7, "max_val": 3}
@@ -110,7 +110,7 @@ def test_settings_reach_suite_budget_and_protocols():
 
 def test_a_setting_for_a_protocol_the_suite_does_not_run_is_an_error():
     with pytest.raises(BobError, match=r"'kn' is not known\. Did you mean 'knn'"):
-        apply_sets({"tasks": [{"task": "classification", "protocols": ["knn"]}]}, ["kn.k=3"])
+        apply_settings({"tasks": [{"task": "classification", "protocols": ["knn"]}]}, {"kn.k": 3})
 
 
 def test_every_command_has_help_that_says_what_it_does():
@@ -124,7 +124,7 @@ def test_every_command_has_help_that_says_what_it_does():
 def test_a_parameter_goes_to_the_tasks_whose_protocol_has_it():
     tasks = [{"task": name, "protocols": ["linear"]} for name in ("classification", "ood_detection")]
     data = {"tasks": tasks, "budget": {}}
-    apply_sets(data, ["linear.odin=true"])
+    apply_settings(data, {"linear.odin": True})
     assert [entry["params"] for task in data["tasks"] for entry in task["protocols"]] == [{}, {"odin": True}]
-    apply_sets(data, ["linear.l2=[0.1]"])
+    apply_settings(data, {"linear.l2": [0.1]})
     assert all(entry["params"]["l2"] == [0.1] for task in data["tasks"] for entry in task["protocols"])

@@ -135,7 +135,8 @@ def test_training_rate_stands_with_the_batch_it_was_measured_at(tmp_path: Path) 
 def test_report_and_store_import_no_torch(tmp_path: Path) -> None:
     _fill(tmp_path)
     code = (
-        "import sys; from pathlib import Path; from bob.reporting.build import build_report; folder = Path(sys.argv[1]);"
+        "import sys; from pathlib import Path; folder = Path(sys.argv[1]);"
+        "from bob.reporting.build import build_report;"
         "build_report(folder, suite=None, reference=None, expected=None, out_dir=folder / 'report');"
         "heavy = {'torch', 'timm', 'torchvision', 'pyplot'} & set(sys.modules); assert not heavy, heavy;"
         "assert 'matplotlib.pyplot' not in sys.modules"

@@ -22,7 +22,7 @@ KILLS = 20
 
 
 def start(results: Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "bob.cli.main", "run", "smoke", "--results", str(results), "--display", "none"]
+    command = [sys.executable, "-m", "bob", "run", "smoke", "--results", str(results), "--display", "none"]
     return subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from bob.core.errors import ConfigError
 from bob.core.terminal import Terminal
+from bob.jobs.context import no_progress
 from bob.runners.local.schedule import Work
 
 KINDS = ("auto", "live", "lines", "none")
@@ -44,15 +48,22 @@ class Display(Protocol):
 
 
 def make_display(kind: str, console: Console | None = None) -> Display:
-    """Return the display of a kind: ``auto`` is ``live`` on a terminal and ``lines`` elsewhere."""
+    """Return the display of a kind: ``auto`` is ``live`` on a terminal and in a notebook, ``lines`` elsewhere."""
     console = console or Terminal(stderr=True)
-    if kind not in KINDS:
-        raise ValueError(f"display {kind!r} is not known: expected one of {', '.join(KINDS)}")
-    if kind == "none":
+    chosen = _kind_of(kind, console)
+    if chosen == "none":
         return SilentDisplay()
-    if kind == "live" or (kind == "auto" and console.is_terminal):
-        return LiveDisplay(console)
-    return LinesDisplay(console)
+    return LiveDisplay(console) if chosen == "live" else LinesDisplay(console)
+
+
+def _kind_of(kind: str, console: Console) -> str:
+    """Return "live", "lines" or "none" for a kind; a notebook draws what is live with ipywidgets alone."""
+    if kind not in KINDS:
+        raise ConfigError(f"display {kind!r} is not known: expected one of {', '.join(KINDS)}.")
+    if kind != "auto":
+        return kind
+    draws = console.is_terminal or (console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None)
+    return "live" if draws else "lines"
 
 
 def label(work: Work) -> str:
@@ -204,3 +215,37 @@ class LiveDisplay(SilentDisplay):
     def close(self) -> None:
         """Stop drawing and show the cursor again."""
         self._live.stop()
+
+
+@contextlib.contextmanager
+def one_bar(kind: str) -> Iterator[Callable[[str, int, int], None]]:
+    """Show the progress of one piece of work in this process: yield a function to call with (phase, done, total).
+
+    Args:
+        kind: As for ``make_display``; "lines" says each phase once.
+    """
+    console = Terminal(stderr=True)
+    chosen = _kind_of(kind, console)
+    if chosen == "none":
+        yield no_progress
+        return
+    if chosen == "lines":
+        said: set[str] = set()
+
+        def say(phase: str, done: int, total: int) -> None:
+            if phase not in said:
+                said.add(phase)
+                console.print(f"{phase}: {total}", markup=False, highlight=False, soft_wrap=True)
+
+        yield say
+        return
+    text = TextColumn("{task.description}", markup=False)
+    with Progress(text, BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def draw(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done)
+
+        yield draw

@@ -1,0 +1,92 @@
+"""What is registered, as rows: for `bob list` and for the Python API. Imports neither torch nor pandas."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bob.jobs.request import suite_files
+from bob.jobs.suite import check_suite, read_suite
+from bob.tasks.metric_columns import METRIC_COLUMNS
+from bob.tasks.spec import TASKS
+
+Rows = Iterator[dict[str, Any]]
+
+
+def listed(what: str, where: str | None = None) -> list[dict[str, Any]]:
+    """Return the entries of one registry, a row each.
+
+    Args:
+        what: One of ``LISTINGS``.
+        where: A word that must occur, or for backbones a condition such as ``params_m < 30``; None for all.
+
+    Raises:
+        ConfigError: A condition says something that cannot be.
+    """
+    return list(LISTINGS[what](where))
+
+
+def _backbones(where: str | None) -> Rows:
+    from bob.backbones import catalogue
+
+    for backbone in catalogue.select(where) if where else catalogue.catalogue():
+        yield {
+            "backbone": backbone.name,
+            "family": backbone.family,
+            "method": backbone.pretrain_method,
+            "data": backbone.pretrain_data,
+            "params_m": backbone.params_m,
+            "px": backbone.input.image_size,
+            "license": backbone.license,
+        }
+
+
+def _tasks(where: str | None) -> Rows:
+    for task in map(TASKS.get, TASKS):
+        for metric, doc in task.metrics.items():
+            if _matches(where, task.name, metric, doc):
+                primary = " (primary)" if metric == task.metric else ""
+                yield {"task": task.name, "version": task.version, "metric": metric + primary, "meaning": doc}
+
+
+def _protocols(where: str | None) -> Rows:
+    for task in map(TASKS.get, TASKS):
+        for protocol in task.protocols.values():
+            if _matches(where, task.name, protocol.name, protocol.doc):
+                yield {"protocol": protocol.name, "parameter": "", "default": "", "meaning": protocol.doc}
+            for key, param in protocol.params.items():
+                if _matches(where, task.name, protocol.name, key):
+                    yield {"protocol": "", "parameter": key, "default": param.default, "meaning": param.doc}
+
+
+def _metrics(where: str | None) -> Rows:
+    for column in map(METRIC_COLUMNS.get, METRIC_COLUMNS):
+        if _matches(where, column.name, column.doc, *column.tasks):
+            yield {"column": column.name, "tasks": ", ".join(column.tasks), "meaning": column.doc}
+
+
+def _datasets(where: str | None) -> Rows:
+    from bob.data.resolve import known_datasets
+
+    return (row for row in known_datasets() if _matches(where, *map(str, row.values())))
+
+
+def _suites(where: str | None) -> Rows:
+    for name, path in suite_files().items():
+        suite = check_suite(read_suite(path))
+        if _matches(where, name, suite.title):
+            yield {"suite": name, "title": suite.title, "scales": ", ".join(suite.scales), "file": str(path)}
+
+
+def _matches(where: str | None, *values: str) -> bool:
+    return where is None or any(where.lower() in value.lower() for value in values)
+
+
+LISTINGS: dict[str, Callable[[str | None], Rows]] = {
+    "backbones": _backbones,
+    "tasks": _tasks,
+    "protocols": _protocols,
+    "metrics": _metrics,
+    "datasets": _datasets,
+    "suites": _suites,
+}
