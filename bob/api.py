@@ -15,7 +15,7 @@ from bob.core.plugins import load_plugin
 from bob.jobs.asked import Asked, Folders, PathLike, request_from, settings_from, texts
 from bob.jobs.listings import listed
 from bob.jobs.request import Request
-from bob.runners.suite_runs import execute, fetch_of, planned_of, prepare, rows_of
+from bob.runners.suite_runs import execute, fetch_of, in_this_process, planned_of, prepare, rows_of
 from bob.store import ResultStore
 
 if TYPE_CHECKING:
@@ -279,8 +279,6 @@ def features(
         WeightsMissingError: No source has the checkpoint.
         DataError: The data set has no labels, or cannot be read.
     """
-    from bob.core.devices import cpu_count
-    from bob.jobs.context import Context
     from bob.runners.local.display import one_bar
     from bob.tasks.direct_use import features_of
 
@@ -300,11 +298,8 @@ def features(
     (job,) = planned.jobs
     if job.missing:
         raise BobError(job.missing)
-    cache_dir = planned.settings.cache_dir.absolute()
-    where = {"results_dir": cache_dir / "unfinished", "cache_dir": cache_dir}
-    kind = "cuda:0" if planned.device == "cuda" else "cpu"
     with one_bar(display) as progress:
-        return features_of(job, Context(**where, device=kind, threads=cpu_count(), progress=progress))
+        return features_of(job, in_this_process(planned, progress))
 
 
 def load_backbone(

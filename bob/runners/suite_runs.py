@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bob.core.devices import choose_device, cpu_count, gpus
 from bob.core.settings import Settings
+from bob.jobs.context import Context, Progress
 from bob.jobs.estimate import Machine
 from bob.jobs.fetching import Fetched, fetch_all
 from bob.jobs.job import Job
@@ -162,6 +163,18 @@ def execute(
         processes=processes,
     )
     return runner.run()
+
+
+def in_this_process(planned: Planned, progress: Progress) -> Context:
+    """Return the circumstances of work that this process does itself; what is unfinished is kept in the cache."""
+    cache_dir = planned.settings.cache_dir.absolute()
+    return Context(
+        results_dir=cache_dir / "unfinished",
+        cache_dir=cache_dir,
+        device="cuda:0" if planned.device == "cuda" else "cpu",
+        threads=cpu_count(),
+        progress=progress,
+    )
 
 
 def rows_of(planned: Planned) -> pd.DataFrame:
