@@ -25,6 +25,7 @@ LAYERS = (
     ("bob.backbones.backbone", "bob.data.dataset", "bob.data.corruptions.names"),
     (
         *("bob.jobs.job", "bob.jobs.needs", "bob.jobs.context", "bob.jobs.cluster_profile", "bob.jobs.suite"),
+        "bob.jobs.suite_source",
         *("bob.jobs.provenance", "bob.jobs.code_version", "bob.jobs.row", "bob.jobs.artifacts"),
     ),
     (

@@ -24,7 +24,8 @@ class YamlSource:
     Attributes:
         name: The file's name for messages.
         data: The content as plain Python values.
-        lines: One-based line by path of keys and indices; for a mapping's entry, the line of its key.
+        lines: One-based line by path of keys and indices; for a mapping's entry, the line of its key. Empty if the
+            content was not read from a text.
     """
 
     name: str
@@ -34,6 +35,10 @@ class YamlSource:
     def line(self, location: Sequence[str | int]) -> int:
         """Return the line of the deepest part of ``location`` that the text has."""
         return self.lines.get(self.known_path(location), 1)
+
+    def at(self, location: Sequence[str | int]) -> str:
+        """Return ``FILE:LINE: `` for the head of a message; nothing for content that was not read from a text."""
+        return f"{self.name}:{self.line(location)}: " if self.lines else ""
 
     def known_path(self, location: Sequence[str | int]) -> Path:
         """Return ``location`` without the parts that are no keys of the text (a validator adds its own)."""

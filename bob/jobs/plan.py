@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
 
 from bob.backbones import catalogue, weights
 from bob.backbones.backbone import Backbone, InputConfig
@@ -16,7 +15,6 @@ from bob.core.errors import (
     WeightsMissingError,
 )
 from bob.core.files import sha256_file
-from bob.core.plugins import load_plugin
 from bob.core.registry import resolved
 from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
@@ -32,12 +30,12 @@ from bob.jobs.plan_data import (
     absent_fingerprint,
     check_foreign,
     find_data,
-    located_at,
     others_of,
     told_apart,
     usable_data,
 )
 from bob.jobs.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
+from bob.jobs.suite_source import located_at, with_plugins
 from bob.tasks.spec import TASKS, Protocol, Task
 
 
@@ -94,10 +92,7 @@ def expand(
     Raises:
         SuiteError: A backbone, task, protocol, parameter or data set that does not exist; file, line, did-you-mean.
     """
-    suite = suite.model_copy(update={"plugins": [str(_beside(source, plugin)) for plugin in suite.plugins]})
-    for index, plugin in enumerate(suite.plugins):
-        with located_at(source, "plugins", index):
-            load_plugin(plugin)
+    suite = with_plugins(suite, source)
     groups = _backbones(suite, source)
     backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))
     located = {backbone: _locate(backbone, settings) for backbone in backbones}
@@ -310,7 +305,7 @@ def _matched(
             matches = catalogue.match(item.where) if isinstance(item, BackboneFilter) else (catalogue.find(item),)
             found.update((backbone.name, backbone) for backbone in matches if backbone.name not in exclude)
     if not found:
-        raise SuiteError(f"{source.name}:{source.line(path)}: the filters match no backbone of the catalogue.")
+        raise SuiteError(f"{source.at(path)}the filters match no backbone of the catalogue.")
     return tuple(found.values())
 
 
@@ -328,12 +323,6 @@ def _locate(backbone: Backbone, settings: Settings) -> _Weights:
 def _code(backbone: Backbone) -> str:
     own = None if backbone.source == "timm" else user_backbone(backbone.name)
     return sha256_file(own.code)[:16] if own else "timm"
-
-
-def _beside(source: YamlSource, plugin: str) -> Path:
-    """Return a plug-in's path: relative to the suite file's folder, as a reader of the file would take it."""
-    path = Path(plugin).expanduser()
-    return path if path.is_absolute() else (Path(source.name).parent / path).absolute()
 
 
 def _unique(jobs: Sequence[Job]) -> tuple[Job, ...]:

@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bob.core.errors import BobError, ConfigError, DataMissingError, SuiteError
+from bob.core.errors import ConfigError, DataMissingError
 from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
 from bob.data.dataset import DatasetSpec
 from bob.data.resolve import resolve_dataset
 from bob.jobs.job import MISSING, OtherData
 from bob.jobs.suite import TaskEntry
+from bob.jobs.suite_source import located_at
 from bob.tasks.spec import TASKS, Task
 
 
@@ -123,19 +124,3 @@ def told_apart(datasets: dict[str, FoundData]) -> dict[str, FoundData]:
             named = replace(found.spec, name=f"{found.spec.name}-{found.spec.fingerprint[:6]}")
             datasets[text] = replace(found, spec=named)
     return datasets
-
-
-class located_at:
-    """Put ``file:line`` before the message of an error about a name that stands there."""
-
-    def __init__(self, source: YamlSource, *path: str | int) -> None:
-        self._source, self._path = source, path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if not isinstance(error, BobError) or isinstance(error, SuiteError | DataMissingError):
-            return
-        line = self._source.line(self._path)
-        raise SuiteError(f"{self._source.name}:{line}: {error.message}", hint=error.hint) from error

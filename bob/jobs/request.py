@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from bob.core.errors import ConfigError, unknown_name
+from bob.core.plugins import load_plugin
 from bob.core.yaml_source import YamlSource
 from bob.jobs.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
+from bob.jobs.suite_source import with_plugins
 from bob.tasks.spec import TASKS
 
 SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
@@ -58,11 +60,13 @@ class Request:
             ConfigError: Both a suite and backbones are named, or neither; a setting does not exist.
             SuiteError: The suite's file says something that cannot be.
         """
+        for plugin in self.plugins:  # first, since what is asked for may be theirs
+            load_plugin(plugin)
         source = self._source()
         if self.plugins and isinstance(source.data, dict):
             own = (str(Path(path).expanduser().absolute()) for path in self.plugins)
             source.data["plugins"] = [*source.data.get("plugins", []), *own]
-        suite = at_scale(check_suite(source), self.scale)
+        suite = with_plugins(at_scale(check_suite(source), self.scale), source)
         if not self.settings:
             return suite, source
         data = suite.model_dump(exclude={"scales", "cluster"}, exclude_unset=False)

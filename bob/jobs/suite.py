@@ -170,7 +170,7 @@ def _fault(source: YamlSource, item: dict[str, Any]) -> str:
     location = item["loc"]
     path = source.known_path(location)
     where = ".".join(str(part) for part in path) or "the file"
-    prefix = f"{source.name}:{source.line(location)}: "
+    prefix = source.at(location)
     if item["type"] == "extra_forbidden":
         key, known = str(location[-1]), _keys_at(location[:-1])
         return f"{prefix}key {key!r} is not known.{did_you_mean(key, known)} Expected: {', '.join(known)}."
