@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor
 from torchmetrics.functional.classification import multilabel_average_precision
 
@@ -18,15 +19,22 @@ from bob.core.errors import DataError
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import features_need
+from bob.jobs.protocol_params import ProtocolParams
 from bob.metrics.resampling import percentile_interval, resampled_counts
 from bob.probes.feature_files import SplitFeatures, load_features
 from bob.probes.logistic import Centred
 from bob.tasks.artifact_makers import make
 from bob.tasks.result import TaskResult, listed
 from bob.tasks.setup import Setup
-from bob.tasks.spec import TASKS, Param, Protocol, Task
+from bob.tasks.spec import TASKS, Protocol, Task
 
 ITERATIONS = 200
+
+
+class MultilabelParams(ProtocolParams):
+    """Of `linear`."""
+
+    l2: tuple[float, ...] = Field((1e-6, 1e-5, 1e-4, 1e-3, 1e-2), description="L2 strengths tried")
 
 
 def linear(job: Job, context: Context) -> TaskResult:
@@ -42,9 +50,9 @@ def linear(job: Job, context: Context) -> TaskResult:
     x = {name: centred(_x(part)) for name, part in features.splits.items()}
     y = {name: _targets(part, classes) for name, part in features.splits.items()}
     search = []
-    for l2 in job.param("l2"):
-        weight, bias = _fit(x["train"], y["train"], l2=float(l2))
-        search.append({"l2": float(l2), "map": mean_ap(x["val"] @ weight + bias, y["val"]), "model": (weight, bias)})
+    for l2 in MultilabelParams.of(job).l2:
+        weight, bias = _fit(x["train"], y["train"], l2=l2)
+        search.append({"l2": l2, "map": mean_ap(x["val"] @ weight + bias, y["val"]), "model": (weight, bias)})
     best = max(search, key=lambda tried: tried["map"])
     weight, bias = best["model"]
     logits, targets, test = x["test"] @ weight + bias, y["test"], features["test"]
@@ -137,9 +145,7 @@ TASKS.add(
                 name="linear",
                 doc="one logistic regression per class on centred, unit-length frozen features, L2 chosen on val",
                 run=linear,
-                params={
-                    "l2": Param(default=(1e-6, 1e-5, 1e-4, 1e-3, 1e-2), doc="L2 strengths tried", low=1e-12),
-                },
+                params=MultilabelParams,
                 budget=("max_train", "max_val", "max_test"),
                 uses=("features", "profile"),
                 seed_varies="nothing but the initialisation of a random control",

@@ -9,17 +9,27 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from pydantic import Field
 from scipy.special import softmax
 
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import features_need
+from bob.jobs.protocol_params import ProtocolParams
 from bob.probes.feature_files import SplitFeatures, load_features
 from bob.tasks.artifact_makers import make
 from bob.tasks.classification.classification_result import scored
 from bob.tasks.result import TaskResult
 from bob.tasks.setup import Setup
-from bob.tasks.spec import Param, Protocol, add_protocol
+from bob.tasks.spec import Protocol, add_protocol
+
+
+class PrototypeParams(ProtocolParams):
+    """Of `prototypes`."""
+
+    temperature: float = Field(
+        0.1, ge=1e-3, description="cosines are divided by it before the softmax that gives confidences"
+    )
 
 
 def prototypes(job: Job, context: Context) -> TaskResult:
@@ -30,7 +40,7 @@ def prototypes(job: Job, context: Context) -> TaskResult:
     means = torch.stack([_unit(train)[torch.from_numpy(train.labels) == label].mean(dim=0)
                          for label in range(len(features.classes))])  # fmt: skip
     cosines = _unit(test) @ torch.nn.functional.normalize(means, dim=1).T
-    probabilities = softmax(cosines.double().numpy() / float(job.param("temperature")), axis=1)
+    probabilities = softmax(cosines.double().numpy() / PrototypeParams.of(job).temperature, axis=1)
     counts = {"n_train": len(train.ids), "n_test": len(test.ids), "n_classes": len(features.classes)}
     facts = {"precision": features.meta["precision"], "features_s": features.meta["seconds"]}
     return scored(
@@ -48,11 +58,7 @@ add_protocol(
         name="prototypes",
         doc="the class whose mean training feature is nearest by cosine",
         run=prototypes,
-        params={
-            "temperature": Param(
-                default=0.1, doc="cosines are divided by it before the softmax that gives confidences", low=1e-3
-            )
-        },
+        params=PrototypeParams,
         budget=("max_train", "max_val", "max_test"),
         uses=("features", "profile"),
         seed_varies="nothing but the initialisation of a random control",

@@ -14,22 +14,39 @@ from pathlib import Path
 import pytest
 from places import REPOSITORY
 
-from bob.core.registry import load_reference
+from bob.core.registry import load_reference, resolved
 from bob.tasks.spec import TASKS
 
 PACKAGE = REPOSITORY / "bob"
 
+# The heads as data: what builds them stands with the other parts of heads.
+HEAD_FILES = (
+    "faster_rcnn",
+    "cascade_rcnn",
+    "mask_rcnn",
+    "cascade_mask_rcnn",
+    "fcos",
+    "retinanet",
+    "upernet",
+    "deeplabv3plus",
+)
+DESCRIPTIONS = tuple(
+    f"bob.heads.{name}" for name in (*HEAD_FILES, "fcn", "linear_head", "head_registry", "detector_options")
+)
+
 # Lowest first. A module belongs to the longest prefix that names it, and may import its own layer and those below.
 LAYERS = (
     ("bob.core", "bob.jobs"),  # of bob.jobs only the package itself: its modules stand where they are named
-    ("bob.backbones.backbone", "bob.data.dataset", "bob.data.corruptions.names"),
+    ("bob.backbones.backbone", "bob.data.dataset", "bob.data.corruptions.names", "bob.probes.post_hoc_scores"),
     (
         *("bob.jobs.job", "bob.jobs.needs", "bob.jobs.context", "bob.jobs.cluster_profile", "bob.jobs.suite"),
         "bob.jobs.suite_source",
+        "bob.jobs.protocol_params",
         *("bob.jobs.provenance", "bob.jobs.code_version", "bob.jobs.row", "bob.jobs.artifacts"),
     ),
     (
-        *("bob.tasks.spec", "bob.tasks.result", "bob.tasks.metric_columns"),
+        *("bob.tasks.spec", "bob.tasks.result", "bob.tasks.metric_columns", "bob.tasks.training_params"),
+        *DESCRIPTIONS,
         "bob.tasks.classification.classification_spec",
     ),
     ("bob.store",),
@@ -37,7 +54,6 @@ LAYERS = (
         "bob.backbones",
         "bob.data",
         "bob.metrics",
-        "bob.jobs.params",
         "bob.jobs.estimate",
         "bob.jobs.request",
         "bob.jobs.asked",
@@ -159,8 +175,8 @@ def test_every_lazy_reference_leads_to_something():
 def test_every_protocol_of_every_task_leads_to_a_function():
     for task in map(TASKS.get, TASKS):
         for protocol in task.protocols.values():
-            for reference in filter(None, (protocol.run, protocol.check, task.check)):
-                assert callable(load_reference(reference)), f"{task.name} {protocol.name}: {reference}"
+            for entry in filter(None, (protocol.run, task.check, task.cost)):
+                assert callable(resolved(entry)), f"{task.name} {protocol.name}: {entry}"
 
 
 @pytest.mark.parametrize("arguments", TORCH_FREE_COMMANDS, ids=" ".join)

@@ -78,7 +78,8 @@ def _command(commands: _Commands, name: str, handler: str, text: str) -> argpars
 
 def _add_list(commands: _Commands) -> None:
     parser = _command(commands, "list", "bob.cli.registry_commands:list_entries", "Show what is registered.")
-    parser.add_argument("what", choices=("backbones", "tasks", "protocols", "metrics", "datasets", "suites"))
+    kinds = ("backbones", "tasks", "protocols", "heads", "scores", "metrics", "datasets", "suites")
+    parser.add_argument("what", choices=kinds)
     parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
     _add_json(parser)
 

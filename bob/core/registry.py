@@ -90,6 +90,10 @@ class Registry(Generic[T]):
         plugins.load_installed()
         return list(self._entries)
 
+    def built_in(self) -> list[str]:
+        """Return the names of BoB's own entries: those that no plug-in has registered."""
+        return [name for name in self._entries if plugins.source_of(self.kind, name) is None]
+
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self.names()
 

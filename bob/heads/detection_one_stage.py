@@ -87,10 +87,9 @@ def fcos_match(anchors: Tensor, boxes: Tensor, *, counts: list[int], reach: floa
 class OneStage(nn.Module):
     """Boxes from every cell of every level at once. Labels are 0-based inside and outside."""
 
-    def __init__(self, fpn: Fpn, options: DetectorOptions) -> None:
+    def __init__(self, network: RetinaNet | FCOS) -> None:
         super().__init__()
-        self.strides = fpn.strides
-        self.network = _fcos(fpn, options) if options.head == "fcos" else _retinanet(fpn, options)
+        self.network = network
         # The canvas is resized and normalised already, and the maps come from outside.
         self.network.transform = nn.Identity()
         self.network.backbone = nn.Identity()
@@ -123,7 +122,8 @@ class OneStage(nn.Module):
         return outputs, anchors, counts
 
 
-def _fcos(fpn: Fpn, options: DetectorOptions) -> FCOS:
+def fcos(fpn: Fpn, options: DetectorOptions) -> OneStage:
+    """Build the head `fcos`."""
     # As in the paper a point lies at its cell's centre; torchvision has it at the corner, which the first row and
     # column of a small canvas lose: no object reaches beyond them.
     anchors = StridedAnchors([(stride,) for stride in fpn.strides], (1.0,), fpn.strides, offset=0.5)
@@ -138,16 +138,17 @@ def _fcos(fpn: Fpn, options: DetectorOptions) -> FCOS:
         topk_candidates=options.proposals,
     )
     network.reach = FCOS_RANGE * options.anchor_scale / PAPER_SCALE
-    return network
+    return OneStage(network)
 
 
-def _retinanet(fpn: Fpn, options: DetectorOptions) -> RetinaNet:
+def retinanet(fpn: Fpn, options: DetectorOptions) -> OneStage:
+    """Build the head `retinanet`."""
     base = options.anchor_scale / 2  # 4 strides where Faster R-CNN has 8
     anchors = StridedAnchors([[base * stride * step for step in OCTAVE] for stride in fpn.strides], RATIOS, fpn.strides)
     head = RetinaNetHead(options.channels, len(OCTAVE) * len(RATIOS), options.classes)
     for tower in (head.classification_head, head.regression_head):
         tower.conv = _tower(options.channels, options.convs)
-    return RetinaNet(
+    network = RetinaNet(
         _NoBackbone(options.channels),
         options.classes,
         anchor_generator=anchors,
@@ -157,6 +158,7 @@ def _retinanet(fpn: Fpn, options: DetectorOptions) -> RetinaNet:
         detections_per_img=options.max_detections,
         topk_candidates=options.proposals,
     )
+    return OneStage(network)
 
 
 def _tower(channels: int, convs: int) -> nn.Sequential:

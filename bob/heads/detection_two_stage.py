@@ -56,11 +56,10 @@ class TwoStage(nn.Module):
     norm.
     """
 
-    def __init__(self, fpn: Fpn, options: DetectorOptions) -> None:
+    def __init__(self, rpn: RegionProposalNetwork, roi_heads: RoIHeads | CascadeRoIHeads) -> None:
         super().__init__()
-        self.rpn = _proposals(fpn, options)
-        cascade = options.head.startswith("cascade")
-        self.roi_heads = _cascade(fpn, options) if cascade else _plain(fpn, options)
+        self.rpn = rpn
+        self.roi_heads = roi_heads
 
     def losses(self, images: Tensor, maps: Maps, targets: Targets) -> dict[str, Tensor]:
         """Return the losses of both stages."""
@@ -78,6 +77,16 @@ class TwoStage(nn.Module):
         proposals, _ = self.rpn(pictures, maps)
         found, _ = self.roi_heads(maps, proposals, pictures.image_sizes)
         return [_outside(objects) for objects in found]
+
+
+def plain(fpn: Fpn, options: DetectorOptions) -> TwoStage:
+    """Build the heads `faster_rcnn` and `mask_rcnn`."""
+    return TwoStage(_proposals(fpn, options), _plain(fpn, options))
+
+
+def cascaded(fpn: Fpn, options: DetectorOptions) -> TwoStage:
+    """Build the heads `cascade_rcnn` and `cascade_mask_rcnn`."""
+    return TwoStage(_proposals(fpn, options), _cascade(fpn, options))
 
 
 def _image_list(images: Tensor) -> ImageList:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from bob.core.errors import ConfigError, unknown_name
-
-HEADS = ("faster_rcnn", "cascade_rcnn", "fcos", "retinanet")
-MASK_HEADS = ("mask_rcnn", "cascade_mask_rcnn")
-GROUPS = 32  # of the group norms in torchvision's FCOS towers
+from bob.heads.head_registry import HEADS, heads_that
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,9 +15,9 @@ class DetectorOptions:
     """A head and its size. The defaults are the published full heads; a light one takes smaller numbers.
 
     Attributes:
-        head: One of ``HEADS``, or of ``MASK_HEADS`` for instance segmentation.
+        head: A head that produces boxes, or boxes with masks for instance segmentation.
         classes: Classes of the data set; none of them is "background".
-        masks: Whether objects have masks: true for ``MASK_HEADS``, and only for them.
+        masks: Whether objects have masks: true for heads that produce masks, and only for them.
         channels: Width of the feature pyramid and of every convolution on it.
         anchor_scale: Side of an anchor in units of its level's stride; 8 is the published value of every head. RoIs
             and, for FCOS, objects are given to levels in the same proportion: half the scale does at half the picture
@@ -32,6 +31,7 @@ class DetectorOptions:
         box_width: Units of the two layers of a box head (of each stage in a cascade).
         convs: 3x3 convolutions of the mask head, and of each tower of FCOS and RetinaNet.
         seed: Of the fresh weights.
+        extra: Values of the head's own parameters, by name.
     """
 
     head: str
@@ -47,11 +47,14 @@ class DetectorOptions:
     box_width: int = 1024
     convs: int = 4
     seed: int = 0
+    extra: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.head not in HEADS + MASK_HEADS:
-            raise unknown_name("detection head", self.head, HEADS + MASK_HEADS, hint=_choices())
-        if self.masks != (self.head in MASK_HEADS):
+        known = (*heads_that("boxes"), *heads_that("masks"))
+        if self.head not in known:
+            raise unknown_name("detection head", self.head, known, hint=_choices())
+        head = HEADS.get(self.head)
+        if self.masks != (head.produces == "masks"):
             word = "masks" if self.masks else "no masks"
             raise ConfigError(f"head {self.head!r} does not go with {word}.", hint=_choices())
         for name, least in _LEAST.items():
@@ -62,12 +65,8 @@ class DetectorOptions:
                 f"anchor_scale {self.anchor_scale} must be positive, and score_threshold {self.score_threshold} "
                 "in [0, 1)."
             )
-        # A group of one channel on a map of one cell has nothing to normalise: torch refuses it.
-        if self.head == "fcos" and (self.channels % GROUPS or self.channels == GROUPS):
-            raise ConfigError(
-                f"channels is {self.channels}: FCOS normalises {GROUPS} groups of them, so it takes multiples of "
-                f"{GROUPS} from {2 * GROUPS}."
-            )
+        if head.check is not None:
+            head.check(self)
 
 
 _LEAST = {
@@ -83,4 +82,4 @@ _LEAST = {
 
 
 def _choices() -> str:
-    return f"For boxes: {', '.join(HEADS)}. For masks: {', '.join(MASK_HEADS)}."
+    return f"For boxes: {', '.join(heads_that('boxes'))}. For masks: {', '.join(heads_that('masks'))}."

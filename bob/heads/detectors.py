@@ -1,25 +1,24 @@
-"""Detectors of boxes and masks: a torchvision head on any backbone's pyramid, pictures being a fixed canvas."""
+"""Detectors of boxes and masks: a registered head on any backbone's pyramid, pictures being a fixed canvas."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torchvision.ops import remove_small_boxes
 
 from bob.core.errors import ConfigError
-from bob.heads.detection_one_stage import OneStage
-from bob.heads.detection_two_stage import TwoStage
-from bob.heads.detector_options import HEADS, MASK_HEADS, DetectorOptions
+from bob.core.registry import resolved
+from bob.heads.detector_options import DetectorOptions
 from bob.heads.fpn import Fpn
+from bob.heads.head_registry import HEADS
 
 if TYPE_CHECKING:
     from bob.backbones.pyramid import PyramidModel
 
-__all__ = ["HEADS", "MASK_HEADS", "Detector", "DetectorOptions", "build_detector"]
+__all__ = ["Detector", "DetectorOptions", "build_detector"]
 
-ONE_STAGE = ("fcos", "retinanet")
 LEAST_SIDE = 1e-2  # pixels; thinner boxes are none
 Group = list[tuple[str, nn.Parameter]]
 
@@ -40,10 +39,9 @@ class Detector(nn.Module):
         super().__init__()
         self.pyramid = pyramid
         self.options = options
-        one = options.head in ONE_STAGE
-        extra = "convs" if one else "pool"
-        self.fpn = Fpn(pyramid.channels, pyramid.strides, channels=options.channels, extra=extra)
-        self.heads: OneStage | TwoStage = OneStage(self.fpn, options) if one else TwoStage(self.fpn, options)
+        head = HEADS.get(options.head)
+        self.fpn = Fpn(pyramid.channels, pyramid.strides, channels=options.channels, extra=head.extra_levels)
+        self.heads: Any = resolved(head.build)(self.fpn, options)
 
     def forward(
         self, images: Tensor, targets: list[dict[str, Tensor]] | None = None

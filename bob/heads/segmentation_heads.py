@@ -10,29 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from bob.backbones.meta_pass import tried
 from bob.core.errors import ConfigError, unknown_name
+from bob.core.registry import resolved
 from bob.heads import segmentation_decoders as decoders
+from bob.heads.head_registry import HEADS, Head, heads_that
 
 if TYPE_CHECKING:
     from bob.backbones.pyramid import PyramidModel
 
 Group = list[tuple[str, nn.Parameter]]
-LINEAR = "linear"
-SEG_HEADS = ("upernet", "deeplabv3plus", "fcn", LINEAR)
-BUILDERS = {
-    "upernet": decoders.upernet,
-    "deeplabv3plus": decoders.deeplabv3plus,
-    "fcn": decoders.fcn,
-    LINEAR: decoders.linear,
-}
-ALL_LEVELS = (4, 8, 16, 32)
-# FCN reads the top map alone. At stride 32 (FCN-32s) it is too coarse for thin things, and a plain ViT would have to
-# pool its map to get there; at 16 it has one size for every family, the finest that a ViT of patch 16 has by itself.
-NEEDS = {
-    "upernet": (ALL_LEVELS, 32),
-    "deeplabv3plus": ((4, 32), 16),
-    "fcn": ((32,), 16),
-    LINEAR: (ALL_LEVELS, 32),
-}
 
 
 def pyramid_needs(head: str) -> tuple[tuple[int, ...], int]:
@@ -41,9 +26,15 @@ def pyramid_needs(head: str) -> tuple[tuple[int, ...], int]:
     Raises:
         UnknownNameError: No head is called so.
     """
-    if head not in NEEDS:
-        raise unknown_name("segmentation head", head, SEG_HEADS, hint=f"Known are {', '.join(SEG_HEADS)}.")
-    return NEEDS[head]
+    described = _described(head)
+    return described.levels, described.output_stride
+
+
+def _described(head: str) -> Head:
+    known = heads_that("semantic")
+    if head not in known:
+        raise unknown_name("segmentation head", head, known, hint=f"Known are {', '.join(known)}.")
+    return HEADS.get(head)
 
 
 def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels: int = 256, seed: int = 0) -> Segmenter:
@@ -52,13 +43,13 @@ def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels:
     Weights are drawn as torch's layers draw them. A classifier drawn from N(0, 0.01), as detectors have it, learns so
     slowly that thin classes stay unseen in a short training (after 8 epochs of 120 streets, mIoU on val .44, not .51).
 
-    For ``linear`` the pyramid's neck is taken out of it, and its channels and strides change accordingly: a plain
+    For a linear head the pyramid's neck is taken out of it, and its channels and strides change accordingly: a plain
     ViT's neck is a few million parameters with non-linear layers, while a ResNet has none. What learns on a frozen
     backbone is then linear for every family: on a plain ViT it sees the one map that there is, at its own stride.
 
     Args:
         pyramid: Built as ``pyramid_needs(head)`` says; the segmenter's own from now on.
-        head: One of ``SEG_HEADS``.
+        head: A registered head that produces "semantic".
         classes: Classes to tell apart, background included if the data have one; at least 2.
         channels: Width of the decoder of ``upernet`` and ``deeplabv3plus``; the other two have none.
         seed: Of the head's weights. The caller's generators are left alone.
@@ -67,14 +58,14 @@ def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels:
         UnknownNameError: No head is called so.
         ConfigError: There are fewer than 2 classes, or the pyramid's maps are not those that the head needs.
     """
-    pyramid_needs(head)
+    described = _described(head)
     if classes < 2 or channels < 1:
         raise ConfigError(f"{classes} classes and {channels} channels: at least 2 and 1 are expected.")
-    if head == LINEAR:
+    if described.linear:
         _take_out_neck(pyramid)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        top = BUILDERS[head](pyramid.channels, pyramid.strides, classes=classes, width=channels)
+        top = resolved(described.build)(pyramid.channels, pyramid.strides, classes=classes, width=channels)
     return Segmenter(pyramid, top).train()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bob.backbones.backbone import Backbone
 from bob.core.registry import resolved
+from bob.heads.head_registry import HEADS
 from bob.jobs.job import Job
 from bob.jobs.needs import corruptions_of
 from bob.tasks.spec import TASKS
@@ -24,20 +25,6 @@ TRAINING_FACTOR = 3.3
 START_S = 3.0
 PROBE_S = {"linear": 4.0, "fewshot": 6.0, "knn": 1.0, "cosine": 1.0}
 DEFAULT_PICTURES = 1000
-# Multiply-accumulates of a dense head of 256 channels per million input pixels, in 10^9: counted on torchvision's and
-# segmentation-models-pytorch's modules at strides 4 to 32; they grow with the square of the channels.
-HEAD_GMACS_PER_MPIXEL = {
-    "faster_rcnn": 170.0,
-    "cascade_rcnn": 190.0,
-    "mask_rcnn": 250.0,
-    "cascade_mask_rcnn": 270.0,
-    "fcos": 140.0,
-    "retinanet": 170.0,
-    "upernet": 350.0,
-    "deeplabv3plus": 60.0,
-    "fcn": 30.0,
-    "linear": 3.0,
-}
 LANDSCAPE = 4 / 3  # the usual width over height of a dense task's input
 # Proposals, matching, masks and the rest of a detector that no count of products shows, per picture.
 DENSE_PICTURE_S = 0.05
@@ -138,7 +125,7 @@ def dense_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) -> 
     rate = _rate(machine)
     params = dict(job.params)
     mpixels = image_size**2 * (params.get("aspect") or LANDSCAPE) / 1e6
-    head = HEAD_GMACS_PER_MPIXEL.get(params["head"], 150.0) * mpixels * (params.get("channels", 256) / 256) ** 2
+    head = HEADS.get(params["head"]).gmacs_per_mpixel * mpixels * (params.get("channels", 256) / 256) ** 2
     body = gmacs(backbone, image_size) * LANDSCAPE
     other_s = (DECODE_S + DENSE_PICTURE_S) / machine.cores
     seen = (job.budget.images_seen or DEFAULT_PICTURES) * (job.budget.trials or 1)

@@ -150,14 +150,6 @@ class Job:
         """Whether the backbone is a random-init control."""
         return self.backbone.partition(".")[2] == RANDOM_TAG
 
-    def param(self, name: str) -> Any:
-        """Return one protocol parameter's value.
-
-        Raises:
-            KeyError: The protocol has no such parameter.
-        """
-        return dict(self.params)[name]
-
     def _identity(self) -> dict[str, Any]:
         content = {name: plain(getattr(self, name)) for name in IDENTITY_FIELDS}
         # In no order that a suite could change.

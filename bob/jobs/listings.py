@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bob.heads.head_registry import HEADS
+from bob.jobs.protocol_params import in_words
 from bob.jobs.request import suite_files
 from bob.jobs.suite import check_suite, read_suite
+from bob.probes.post_hoc_scores import OOD_SCORES
 from bob.tasks.metric_columns import METRIC_COLUMNS
 from bob.tasks.spec import TASKS
 
+_PARAMETER = {"parameter": "", "default": "", "takes": ""}
 Rows = Iterator[dict[str, Any]]
 
 
@@ -53,10 +57,28 @@ def _protocols(where: str | None) -> Rows:
     for task in map(TASKS.get, TASKS):
         for protocol in task.protocols.values():
             if _matches(where, task.name, protocol.name, protocol.doc):
-                yield {"protocol": protocol.name, "parameter": "", "default": "", "meaning": protocol.doc}
-            for key, param in protocol.params.items():
+                yield {"task": task.name, "protocol": protocol.name, **_PARAMETER, "meaning": protocol.doc}
+            for key, field in protocol.params.model_fields.items():
                 if _matches(where, task.name, protocol.name, key):
-                    yield {"protocol": "", "parameter": key, "default": param.default, "meaning": param.doc}
+                    value, takes = _shown(field.default), in_words(protocol.params, key)
+                    about = {"parameter": key, "default": value, "takes": takes, "meaning": field.description}
+                    yield {"task": "", "protocol": "", **about}
+
+
+def _shown(value: Any) -> Any:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else value
+
+
+def _heads(where: str | None) -> Rows:
+    for head in map(HEADS.get, HEADS):
+        if _matches(where, head.name, head.produces, head.doc):
+            yield {"head": head.name, "produces": head.produces, "meaning": head.doc}
+
+
+def _scores(where: str | None) -> Rows:
+    for score in map(OOD_SCORES.get, OOD_SCORES):
+        if _matches(where, score.name, score.doc, score.source):
+            yield {"score": score.name, "meaning": score.doc, "source": score.source}
 
 
 def _metrics(where: str | None) -> Rows:
@@ -86,6 +108,8 @@ LISTINGS: dict[str, Callable[[str | None], Rows]] = {
     "backbones": _backbones,
     "tasks": _tasks,
     "protocols": _protocols,
+    "heads": _heads,
+    "scores": _scores,
     "metrics": _metrics,
     "datasets": _datasets,
     "suites": _suites,

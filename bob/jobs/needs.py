@@ -81,9 +81,10 @@ def classifier_need(job: Job) -> Need:
 
 def corruptions_of(job: Job) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Return the names and severities that a job scores its test pictures under; no name if it does not."""
-    if "corruptions" not in dict(job.params):
+    params = dict(job.params)
+    if "corruptions" not in params:
         return (), ()
-    return chosen_corruptions(job.param("corruptions")), tuple(sorted(job.param("severities")))
+    return chosen_corruptions(params["corruptions"]), tuple(sorted(params["severities"]))
 
 
 def has_corruptions(job: Job) -> bool:

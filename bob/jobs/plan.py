@@ -21,9 +21,8 @@ from bob.core.yaml_source import YamlSource
 from bob.data.dataset import DatasetSpec
 from bob.jobs.code_version import plugin_code
 from bob.jobs.estimate import UNKNOWN_MACHINE, Machine, estimate_s
-from bob.jobs.job import MISSING, Budget, Job, Params
+from bob.jobs.job import MISSING, Budget, Job
 from bob.jobs.needs import classifier_need
-from bob.jobs.params import resolve_params
 from bob.jobs.plan_data import (
     FoundData,
     OtherFound,
@@ -194,7 +193,7 @@ def _template(
     protocol = task.protocol(chosen.protocol)
     spec = dataset.spec
     budget, settled = _budget(suite, chosen, protocol, spec, task.annotation)
-    params = _params(protocol, chosen)
+    params = protocol.resolve(chosen.params)
     absent = [other.found.missing for other in others if other.found.missing]
     template = Job(
         backbone="",
@@ -233,13 +232,6 @@ def _unfit(task: Task, template: Job) -> DataError | None:
     except DataError as error:
         return error
     return None
-
-
-def _params(protocol: Protocol, chosen: ProtocolEntry) -> Params:
-    params = resolve_params(protocol, chosen.params)
-    if protocol.check:
-        resolved(protocol.check)(dict(params))
-    return params
 
 
 def _backbone_jobs(

@@ -187,7 +187,7 @@ def _set_param(data: dict[str, Any], name: str, value: Any, *, protocol: str | N
 
 def _has_param(task: str, protocol: str, name: str) -> bool:
     known = TASKS.get(task).protocols if task in TASKS else {}
-    return protocol in known and name in known[protocol].params
+    return protocol in known and name in known[protocol].model_for({}).model_fields
 
 
 def _protocols(data: dict[str, Any]) -> list[dict[str, Any]]:

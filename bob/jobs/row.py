@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bob.probes.post_hoc_scores import ODIN, OOD_SCORES
+
 ROW_SCHEMA_VERSION = 1
 STATUSES = ("ok", "failed", "skipped", "timeout", "oom")
 DTYPES = ("string", "float64", "int64", "bool")
@@ -177,16 +179,12 @@ METRICS = _columns(
         "Share of own pictures called foreign where 95 % of the foreign ones are, mean over foreign sets, in [0, 1]; "
         "lower is better.",
     ),
-    ("auroc_msp", "f", "`auroc` of the largest softmax probability, in [0, 1]."),
-    ("auroc_max_logit", "f", "`auroc` of the largest logit, in [0, 1]."),
-    ("auroc_energy", "f", "`auroc` of the energy score, in [0, 1]."),
-    ("auroc_mahalanobis", "f", "`auroc` of the Mahalanobis distance, in [0, 1]."),
-    ("auroc_relative_mahalanobis", "f", "`auroc` of the relative Mahalanobis distance, in [0, 1]."),
-    ("auroc_knn", "f", "`auroc` of the distance to the 50th nearest training picture, in [0, 1]."),
-    ("auroc_vim", "f", "`auroc` of ViM, in [0, 1]."),
-    ("auroc_react", "f", "`auroc` of ReAct's energy, in [0, 1]."),
-    ("auroc_residual", "f", "`auroc` of the length outside the principal space, in [0, 1]."),
-    ("auroc_odin", "f", "`auroc` of ODIN, in [0, 1]; null where the job did not ask for it."),
+    *(
+        (f"auroc_{name}", "f", f"`auroc` of {OOD_SCORES.get(name).doc}, in [0, 1].")
+        for name in OOD_SCORES.built_in()
+        if name != ODIN
+    ),
+    (f"auroc_{ODIN}", "f", "`auroc` of ODIN, in [0, 1]; null where the job did not ask for it."),
     (
         "per_set",
         "s",

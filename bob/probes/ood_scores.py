@@ -1,16 +1,15 @@
-"""Post-hoc out-of-distribution scores of pooled features under a linear head: higher is more in-distribution.
+"""What post-hoc out-of-distribution scores are computed from, and computing them.
 
 Nothing here is trained or tuned: training features fix the statistics, once, and every score is a formula of a
-picture's features. ``REGISTRY`` names each formula's paper and where OpenOOD v1.5 (Zhang et al. 2023,
-arXiv 2306.09301) computes it in another way. ODIN, which needs the network itself, is in ``bob.probes.odin``.
+picture's features (``bob.probes.post_hoc_scores``). ODIN, which needs the network itself, is in ``bob.probes.odin``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from types import MappingProxyType
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +24,9 @@ from bob.probes.ood_statistics import (
     rows_at_once,
     whitening,
 )
+from bob.probes.post_hoc_scores import OOD_SCORES, post_hoc_names
+
+T = TypeVar("T")
 
 NEIGHBOUR = 50
 CLIP_PERCENTILE = 90.0
@@ -46,6 +48,8 @@ class OodFit:
         alpha: The virtual logit's scale.
         clip: Where ReAct cuts a feature.
         neighbours: What is searched for the k-th neighbour.
+        features: (n, d) training features, as they were given.
+        labels: (n,) their labels.
     """
 
     weight: Tensor
@@ -59,6 +63,16 @@ class OodFit:
     alpha: float
     clip: float
     neighbours: Neighbours
+    features: Tensor
+    labels: Tensor
+    _kept: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, name: str, compute: Callable[[], T]) -> T:
+        """Return what ``compute`` gives, called at the first time only: for what a score fits itself."""
+        if name not in self._kept:
+            self._kept[name] = compute()
+        found: T = self._kept[name]
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,77 +126,6 @@ class Rows:
         return (self.x.clamp_max(self.fit.clip) @ self.fit.weight + self.fit.bias).logsumexp(dim=1)
 
 
-@dataclass(frozen=True, kw_only=True)
-class OodScore:
-    """One score.
-
-    Attributes:
-        source: The paper.
-        openood: How OpenOOD v1.5 differs, or "the same".
-        score: From a chunk of m pictures to (m,) float64.
-    """
-
-    source: str
-    openood: str
-    score: Callable[[Rows], Tensor]
-
-
-REGISTRY: Mapping[str, OodScore] = MappingProxyType(
-    {
-        "msp": OodScore(
-            source="Hendrycks & Gimpel 2017, arXiv 1610.02136: the largest softmax probability",
-            openood="the same, in float32, where more probabilities round to 1",
-            score=lambda rows: rows.logits.softmax(dim=1).amax(dim=1),
-        ),
-        "max_logit": OodScore(
-            source="Hendrycks et al. 2022, arXiv 1911.11132: the largest logit",
-            openood="the same",
-            score=lambda rows: rows.logits.amax(dim=1),
-        ),
-        "energy": OodScore(
-            source="Liu et al. 2020, arXiv 2010.03759: log-sum-exp of the logits, T = 1",
-            openood="the same",
-            score=lambda rows: rows.energy,
-        ),
-        "mahalanobis": OodScore(
-            source="Lee et al. 2018, arXiv 1807.03888: squared distance to the nearest class mean under the covariance "
-            "that all classes share, negated; on the last features, without input noise",
-            openood="the same, with the inverse covariance rounded to float32",
-            score=lambda rows: -rows.class_distance,
-        ),
-        "relative_mahalanobis": OodScore(
-            source="Ren et al. 2021, arXiv 2106.09022: the same less the distance to the mean of all under the "
-            "covariance of all",
-            openood="the same, with the inverse covariances rounded to float32",
-            score=lambda rows: rows.total_distance - rows.class_distance,
-        ),
-        "knn": OodScore(
-            source="Sun et al. 2022, arXiv 2204.06507: distance to the k-th nearest training picture, features scaled "
-            "to unit length, negated",
-            openood="k = 50; the squared distance, which ranks alike",
-            score=lambda rows: -rows.fit.neighbours.distance(rows.features),
-        ),
-        "vim": OodScore(
-            source="Wang et al. 2022, arXiv 2203.10807: energy less the virtual logit, alpha times the residual",
-            openood="the same with a dimension given per data set; the principal space is the authors' rule here",
-            score=lambda rows: rows.energy - rows.fit.alpha * rows.residual,
-        ),
-        "react": OodScore(
-            source="Sun et al. 2021, arXiv 2111.12797: energy of features cut at the 90th percentile of all training "
-            "activations",
-            openood="the same with the percentile of the in-distribution validation set",
-            score=lambda rows: rows.clipped_energy,
-        ),
-        "residual": OodScore(
-            source="Wang et al. 2022, arXiv 2203.10807: length outside the principal space about ViM's origin, negated",
-            openood="the same with 512 dimensions, fitted on the in-distribution validation set",
-            score=lambda rows: -rows.residual,
-        ),
-    }
-)
-SCORES: tuple[str, ...] = tuple(REGISTRY)
-
-
 def fit_ood(
     features: Tensor,
     labels: Tensor,
@@ -233,16 +176,18 @@ def fit_ood(
         alpha=_alpha(features, w, b, origin, residual),
         clip=percentile(features, clip_percentile),
         neighbours=Neighbours.fit(features, k=k),
+        features=features,
+        labels=labels,
     )
 
 
-def ood_scores(fit: OodFit, features: Tensor, *, names: Sequence[str] = SCORES) -> dict[str, Tensor]:
+def ood_scores(fit: OodFit, features: Tensor, *, names: Sequence[str] | None = None) -> dict[str, Tensor]:
     """Score pictures, over chunks of them: no picture's score depends on the others.
 
     Args:
         fit: Of the training features.
         features: (m, d), on the same device.
-        names: Which of ``SCORES``.
+        names: Which of ``post_hoc_names()``; None for all.
 
     Returns:
         (m,) in float64 per name, higher for in-distribution.
@@ -253,9 +198,11 @@ def ood_scores(fit: OodFit, features: Tensor, *, names: Sequence[str] = SCORES) 
         UnknownNameError: No score has such a name.
         ValueError: The features are not of the training features' width.
     """
+    known = post_hoc_names()
+    names = known if names is None else names
     for name in names:
-        if name not in REGISTRY:
-            raise unknown_name("OOD score", name, SCORES, hint=f"The scores are {', '.join(SCORES)}.")
+        if name not in known:
+            raise unknown_name("OOD score", name, known, hint=f"The scores are {', '.join(known)}.")
     _check_features(features, width=len(fit.mean))
     parts = features.split(rows_at_once(features.shape[1] + fit.weight.shape[1] + len(fit.centres)))
     scored = [_score(Rows(fit=fit, features=part), names) for part in parts]
@@ -266,7 +213,12 @@ def ood_scores(fit: OodFit, features: Tensor, *, names: Sequence[str] = SCORES) 
 
 
 def _score(rows: Rows, names: Sequence[str]) -> dict[str, Tensor]:
-    return {name: REGISTRY[name].score(rows) for name in names}
+    found = {}
+    for name in names:
+        function = OOD_SCORES.get(name).function
+        assert function is not None, "ODIN is no function of features"
+        found[name] = function(rows)
+    return found
 
 
 def _alpha(features: Tensor, weight: Tensor, bias: Tensor, origin: Tensor, residual: Tensor) -> float:

@@ -14,6 +14,7 @@ from bob.core.errors import ConfigError
 from bob.data.dataset import SPLITS
 from bob.data.loading import derived_seed
 from bob.tasks.setup import Setup
+from bob.tasks.training_params import TrainingParams
 from bob.training.checkpoint import Checkpoints
 from bob.training.memory_backoff import PeakMemory
 from bob.training.optimiser import NamedParameters, parameter_groups
@@ -34,10 +35,10 @@ class SearchedWork(ABC):
 
     def __init__(self, setup: Setup, pictures: Mapping[str, Any]) -> None:
         self.setup = setup
-        self.params = dict(setup.job.params)
+        self.params = TrainingParams.of(setup.job)
         self.pictures = dict(pictures)
         # An epoch has whole batches only: a batch larger than the data set would never be seen.
-        self.batch_size = min(int(self.params["batch_size"]), len(pictures["train"]))
+        self.batch_size = min(self.params.batch_size, len(pictures["train"]))
         self._require_a_picture_each()
 
     @abstractmethod
@@ -63,7 +64,7 @@ class SearchedWork(ABC):
         Raises:
             ConfigError: More trials are asked for than there are rates.
         """
-        lrs = [float(lr) for lr in self.params["lrs"]]
+        lrs = list(self.params.lrs)
         trials = self._spent("trials")
         if trials > len(lrs):
             raise ConfigError(f"trials={trials} is more than the {len(lrs)} rates in lrs.", hint="--set lrs=[...]")
@@ -82,16 +83,16 @@ class SearchedWork(ABC):
         recipe = Recipe(
             lr=lr,
             steps=self.steps,
-            warmup_steps=round(float(self.params["warmup"]) * self.steps),
+            warmup_steps=round(self.params.warmup * self.steps),
             batch_size=self.batch_size,
-            clip_norm=float(self.params["clip_norm"]),
+            clip_norm=self.params.clip_norm,
             precision=self.setup.precision,
         )
         groups = parameter_groups(
             layers,
             lr=lr,
-            layer_decay=float(self.params.get("layer_decay", 1.0)),
-            weight_decay=float(self.params["weight_decay"]),
+            layer_decay=dict(self.setup.job.params).get("layer_decay", 1.0),
+            weight_decay=self.params.weight_decay,
             no_decay_names=no_decay_names,
         )
         ranks = self.setup.ranks
@@ -131,7 +132,8 @@ class SearchedWork(ABC):
 
     def hparams(self, found: Found) -> dict[str, Any]:
         """Return the hyperparameters of the scored model."""
-        return {**self.params, "lr": found.winner()["lr"], "steps": self.steps, "batch_size": self.batch_size}
+        chosen = {"lr": found.winner()["lr"], "steps": self.steps, "batch_size": self.batch_size}
+        return {**dict(self.setup.job.params), **chosen}
 
     def training_notes(self, found: Found, *, shrinks_norms: bool) -> dict[str, Any]:
         """Return the columns that qualify the number: pictures, batches, the grid.

@@ -25,6 +25,7 @@ from bob.data.pictures import Pictures, open_split, open_unlabelled
 from bob.data.readers.revisited import GALLERY
 from bob.jobs.context import Context
 from bob.jobs.job import Job, OtherData
+from bob.jobs.protocol_params import ProtocolParams
 from bob.probes.feature_files import corrupted_split
 from bob.tasks.spec import TASKS
 from bob.training.distributed import ALONE, Ranks
@@ -112,6 +113,10 @@ class Setup:
             for name in names
             for severity in severities
         }
+
+    def params(self) -> ProtocolParams:
+        """Return the parameters of the job's protocol, without those that an entry such as a head brings along."""
+        return TASKS.get(self.job.task).protocol(self.job.protocol).params.of(self.job)
 
     @property
     def spec(self) -> DatasetSpec:

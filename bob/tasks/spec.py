@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,25 +10,8 @@ from bob.core import plugins
 from bob.core.errors import BobError, unknown_name
 from bob.core.registry import Registry
 from bob.data.dataset import DatasetSpec
-
-
-@dataclass(frozen=True, kw_only=True)
-class Param:
-    """One parameter of a protocol.
-
-    Attributes:
-        default: The value if nothing else is said; its type is the type expected (a tuple for a list of numbers).
-        doc: One line for `bob list protocols`.
-        choices: The values allowed, if only some are.
-        low: The least value allowed, for a number (or each number of a list).
-        high: The greatest.
-    """
-
-    default: Any
-    doc: str
-    choices: tuple[Any, ...] = ()
-    low: float | None = None
-    high: float | None = None
+from bob.jobs.job import Params
+from bob.jobs.protocol_params import ProtocolParams, merged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +23,12 @@ class Protocol:
         doc: One line.
         run: A function called with (job, context) that returns a ``TaskResult``, or ``module:function`` of one, which
             only the worker imports.
-        params: Its parameters by name.
+        params: The class of its parameters.
         budget: The names of the ``Budget`` fields it spends; the others never enter its jobs.
         uses: Kinds of artifact it needs.
         seed_varies: What the seed changes, in words, for docs and rows.
-        check: A function, or ``module:function``, called with all parameters while planning; raises ConfigError for
-            those that do not go together. Empty for none.
+        further_params: Called with the values that are given, by name; returns the classes of the parameters that an
+            entry which one of them names brings along, such as a head. None if none does.
         classifier: Of which parameters a classifier follows that other jobs may share; empty for none.
         epochs: Passes over train that a trial sees if the budget does not say.
         trials: Settings tried if the budget does not say.
@@ -54,14 +37,27 @@ class Protocol:
     name: str
     doc: str
     run: str | Callable[..., Any]
-    params: dict[str, Param]
+    params: type[ProtocolParams]
     budget: tuple[str, ...]
     uses: tuple[str, ...]
     seed_varies: str
-    check: str | Callable[..., Any] = ""
+    further_params: Callable[[Mapping[str, Any]], tuple[type[ProtocolParams], ...]] | None = None
     classifier: tuple[str, ...] = ()
     epochs: int = 10
     trials: int = 3
+
+    def model_for(self, given: Mapping[str, Any]) -> type[ProtocolParams]:
+        """Return the class of all parameters that there are when these are given."""
+        further = self.further_params(given) if self.further_params else ()
+        return merged(self.params, *further)
+
+    def resolve(self, given: Mapping[str, Any]) -> Params:
+        """Return all parameters as pairs sorted by name: what is given, checked, and the defaults for the rest.
+
+        Raises:
+            ConfigError: A name the protocol does not have, or a value outside what it may be.
+        """
+        return self.model_for(given).checked(self.name, given)
 
 
 @dataclass(frozen=True, kw_only=True)

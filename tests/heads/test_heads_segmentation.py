@@ -10,8 +10,10 @@ from bob.backbones.catalogue import find
 from bob.backbones.pyramid import build_pyramid
 from bob.backbones.weights import locate
 from bob.core.errors import ConfigError, UnknownNameError
-from bob.heads.segmentation_heads import SEG_HEADS, build_segmenter, pyramid_needs
+from bob.heads.head_registry import heads_that
+from bob.heads.segmentation_heads import build_segmenter, pyramid_needs
 
+SEG_HEADS = heads_that("semantic")
 CLASSES = 5
 CANVAS = (64, 96)
 FAMILIES = (

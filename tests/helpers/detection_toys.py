@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from bob.heads.detectors import HEADS, MASK_HEADS, DetectorOptions, build_detector
+from bob.heads.detectors import DetectorOptions, build_detector
+from bob.heads.head_registry import heads_that
 
+HEADS, MASK_HEADS = heads_that("boxes"), heads_that("masks")
 ALL = HEADS + MASK_HEADS
 CANVAS = (64, 96)
 LIGHT = {"channels": 64, "proposals": 40, "roi_batch": 16, "box_width": 32, "convs": 1, "anchor_scale": 4.0}

@@ -9,7 +9,6 @@ from bob.core.settings import Settings
 from bob.core.yaml_source import parse_yaml
 from bob.jobs.job import MISSING
 from bob.jobs.needs import needs_of
-from bob.jobs.params import resolve_params
 from bob.jobs.plan import Plan, expand
 from bob.jobs.suite import check_suite
 from bob.tasks.spec import TASKS
@@ -108,14 +107,14 @@ def test_an_unknown_name_is_found_before_anything_runs(settings, old, new, line,
 def test_a_parameter_outside_what_it_may_be_is_refused(given, said):
     knn = TASKS.get("classification").protocols["knn"]
     with pytest.raises(ConfigError, match=said):
-        resolve_params(knn, given)
+        knn.resolve(given)
 
 
 def test_parameters_are_complete_and_typed_whatever_way_they_came():
     linear = TASKS.get("classification").protocols["linear"]
-    assert dict(resolve_params(linear, {"l2": "1,0.5"}))["l2"] == (1.0, 0.5)
-    assert dict(resolve_params(linear, {"l2": [1, 0.5]})) == dict(resolve_params(linear, {"l2": "1,0.5"}))
-    assert dict(resolve_params(linear, {})) == {name: param.default for name, param in linear.params.items()}
+    assert dict(linear.resolve({"l2": "1,0.5"}))["l2"] == (1.0, 0.5)
+    assert dict(linear.resolve({"l2": [1, 0.5]})) == dict(linear.resolve({"l2": "1,0.5"}))
+    assert dict(linear.resolve({})) == {name: field.default for name, field in linear.params.model_fields.items()}
 
 
 def test_data_sets_that_are_not_here_make_a_job_each(settings):

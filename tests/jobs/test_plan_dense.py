@@ -52,7 +52,7 @@ def test_a_task_may_have_backbones_and_a_size_of_its_own(settings):
 def test_a_dense_job_states_its_budget_and_every_parameter(settings):
     (job,) = (job for job in plan(SUITE, settings).jobs if job.task == "detection")
     assert (job.budget.images_seen, job.budget.trials) == (12 * 20, 1)
-    assert job.param("levels") == (8, 16)
+    assert dict(job.params)["levels"] == (8, 16)
     assert set(dict(job.params)) == set(TASKS.get("detection").protocols["frozen"].params)
 
 

@@ -15,8 +15,11 @@ from torch import nn
 from bob.core.errors import ConfigError, DataError, NumericalError, UnknownNameError
 from bob.probes import knn, odin, ood_scores, ood_statistics
 from bob.probes.odin import odin_scores
-from bob.probes.ood_scores import REGISTRY, SCORES, fit_ood
+from bob.probes.ood_scores import fit_ood
 from bob.probes.ood_statistics import percentile, principal_dimension
+from bob.probes.post_hoc_scores import ODIN, OOD_SCORES, post_hoc_names
+
+SCORES = post_hoc_names()
 
 CLASSES = 4
 STD = (0.25, 0.5, 0.2)
@@ -391,7 +394,9 @@ def test_every_score_names_its_paper_and_openoods_way():
         "react",
         "residual",
     }
-    assert all("arXiv" in entry.source and entry.openood for entry in REGISTRY.values())
+    for entry in map(OOD_SCORES.get, OOD_SCORES):
+        assert "arXiv" in entry.source and entry.openood and entry.doc
+        assert entry.name == ODIN or entry.function.__doc__.startswith("Return")
 
 
 def network(dtype: torch.dtype = torch.float64) -> nn.Sequential:

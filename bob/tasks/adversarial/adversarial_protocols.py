@@ -15,9 +15,10 @@ from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.metrics.interval import bootstrap_interval
 from bob.probes.adversarial_attacks import Attack, require_packages, robust_correct, to_pixels
+from bob.tasks.adversarial.adversarial_spec import AttackParams
 from bob.tasks.classification.classifiers import SourceClassifier
-from bob.tasks.classification.feature_classifiers import LinearProbe
-from bob.tasks.classification.picture_classifiers import FinetunedClassifier
+from bob.tasks.classification.feature_classifiers import fit_linear
+from bob.tasks.classification.picture_classifiers import train_finetuned
 from bob.tasks.result import TaskResult
 from bob.tasks.setup import EVALUATION_BATCH
 from bob.training.inference import Forward
@@ -32,13 +33,13 @@ DIGITS = 6
 def linear(job: Job, context: Context) -> TaskResult:
     """Attack backbone and logistic regression as one model."""
     attacks = attacks_of(job)
-    return withstood(LinearProbe(job, context), attacks)
+    return robust_result(fit_linear(job, context), attacks)
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Attack the fine-tuned model."""
     attacks = attacks_of(job)
-    return withstood(FinetunedClassifier(job, context), attacks)
+    return robust_result(train_finetuned(job, context), attacks)
 
 
 def attacks_of(job: Job) -> list[Attack]:
@@ -47,12 +48,13 @@ def attacks_of(job: Job) -> list[Attack]:
     Raises:
         ConfigError: An attack's package is missing.
     """
-    attacks = [_attack(job, name, norm) for name in job.param("attacks") for norm in job.param("norms")]
+    params = AttackParams.of(job)
+    attacks = [_attack(params, name, norm, seed=job.seed) for name in params.attacks for norm in params.norms]
     require_packages(attacks)
     return attacks
 
 
-def withstood(classifier: SourceClassifier, attacks: Sequence[Attack]) -> TaskResult:
+def robust_result(classifier: SourceClassifier, attacks: Sequence[Attack]) -> TaskResult:
     """Return the result of attacking a classifier's own test pictures, as evaluation shows them to it.
 
     A picture's outcome is 1 if the classifier has it right without an attack and after each of them.
@@ -85,14 +87,14 @@ def withstood(classifier: SourceClassifier, attacks: Sequence[Attack]) -> TaskRe
     )
 
 
-def _attack(job: Job, name: str, norm: str) -> Attack:
-    eps = float(job.param(f"eps_{norm}"))
+def _attack(params: AttackParams, name: str, norm: str, *, seed: int) -> Attack:
+    eps = params.eps(norm)
     own: dict[str, Any] = {}
     if name == "pgd":
         # Of an eps of 0 there is no share: the attack then changes nothing, whatever its step.
-        step = float(job.param("step_size")) * eps or None
-        own = {"steps": int(job.param("steps")), "step_size": step, "restarts": int(job.param("restarts"))}
-    return Attack(name=name, norm=norm, eps=eps, seed=job.seed, **own)
+        step = params.step_size * eps or None
+        own = {"steps": params.steps, "step_size": step, "restarts": params.restarts}
+    return Attack(name=name, norm=norm, eps=eps, seed=seed, **own)
 
 
 def _attacked(

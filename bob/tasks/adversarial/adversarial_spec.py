@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Literal
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from bob.core.errors import ConfigError
+from bob.jobs.protocol_params import ProtocolParams, merged
 from bob.tasks.classification.classification_spec import FINETUNE, LINEAR
-from bob.tasks.spec import Param, Protocol, Task
+from bob.tasks.spec import Protocol, Task
 
 # What they do, and their papers, is in `bob.probes.adversarial_attacks`, which imports torch.
 ATTACK_WORDS = {"fgsm": "one gradient step", "pgd": "projected gradient steps", "autoattack": "AutoAttack's ensemble"}
@@ -25,21 +28,37 @@ METRICS = {
     },
 }
 
-_OWN_PARAMS = {
-    "attacks": Param(
-        default=("fgsm", "pgd"),
-        doc="the attacks; autoattack takes several hundred times as long as pgd on a picture that withstands it",
-        choices=tuple(ATTACK_WORDS),
-    ),
-    "norms": Param(default=("linf", "l2"), doc="what bounds a change", choices=tuple(NORM_WORDS)),
+
+class AttackParams(ProtocolParams):
+    """Which attacks, within which bounds."""
+
+    attacks: tuple[Literal["fgsm", "pgd", "autoattack"], ...] = Field(
+        ("fgsm", "pgd"),
+        description="the attacks; autoattack takes several hundred times as long as pgd on a picture that stays right",
+    )
+    norms: tuple[Literal["linf", "l2"], ...] = Field(("linf", "l2"), description="what bounds a change")
     # RobustBench's for ImageNet (Croce et al. 2021, arXiv 2010.09670).
-    "eps_linf": Param(default=4.0, doc="bound on each pixel's change, in 1/255 of the pixel range", low=0.0),
+    eps_linf: float = Field(4.0, ge=0, description="bound on each pixel's change, in 1/255 of the pixel range")
     # CIFAR's (Rice et al. 2020, arXiv 2002.11569), one of those of Salman et al. 2020 (arXiv 2007.08489) for ImageNet.
-    "eps_l2": Param(default=128.0, doc="bound on the L2 length of a change, in 1/255 of the pixel range", low=0.0),
-    "steps": Param(default=10, doc="pgd's steps", low=1),
-    "step_size": Param(default=0.25, doc="pgd's step, as a share of eps", low=1e-6),
-    "restarts": Param(default=1, doc="pgd's random starts; a picture must withstand each of them", low=1),
-}
+    eps_l2: float = Field(128.0, ge=0, description="bound on the L2 length of a change, in 1/255 of the pixel range")
+    steps: int = Field(10, ge=1, description="pgd's steps")
+    step_size: float = Field(0.25, ge=1e-6, description="pgd's step, as a share of eps")
+    restarts: int = Field(1, ge=1, description="pgd's random starts; a picture must stay right after each of them")
+
+    @model_validator(mode="after")
+    def _named_once(self) -> Self:
+        """Each pair of an attack and a norm has one column."""
+        for name, values in (("attacks", self.attacks), ("norms", self.norms)):
+            if len(set(values)) < len(values):
+                raise ConfigError(
+                    f"{name} are {', '.join(values)}: each is expected once.",
+                    hint="Give a second bound to another entry of the task's protocols.",
+                )
+        return self
+
+    def eps(self, norm: str) -> float:
+        """Return the bound under a norm, in 1/255 of the pixel range."""
+        return {"linf": self.eps_linf, "l2": self.eps_l2}[norm]
 
 
 def _protocol(base: Protocol, uses: tuple[str, ...], seed_varies: str) -> Protocol:
@@ -48,21 +67,10 @@ def _protocol(base: Protocol, uses: tuple[str, ...], seed_varies: str) -> Protoc
         base,
         doc=f"attacks on classification's {base.name}, the pixels of its test pictures changed within a bound",
         run=f"bob.tasks.adversarial.adversarial_protocols:{base.name}",
-        params={**base.params, **_OWN_PARAMS},
+        params=merged(base.params, AttackParams),
         uses=uses,
         seed_varies=seed_varies,
-        check="bob.tasks.adversarial.adversarial_spec:check",
     )
-
-
-def check(params: Mapping[str, Any]) -> None:
-    """Raise ConfigError if an attack or a norm is named twice: each pair has one column."""
-    for name in ("attacks", "norms"):
-        if len(set(params[name])) < len(params[name]):
-            raise ConfigError(
-                f"{name} are {', '.join(params[name])}: each is expected once.",
-                hint="Give a second bound to another entry of the task's protocols.",
-            )
 
 
 ADVERSARIAL_ROBUSTNESS = Task(

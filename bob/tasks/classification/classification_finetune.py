@@ -15,6 +15,7 @@ from bob.backbones.loader import BackboneModel
 from bob.data.dataset import SPLITS
 from bob.data.loading import derived_seed
 from bob.metrics.classification_metrics import classification_metrics
+from bob.tasks.classification.classification_spec import FinetuneParams
 from bob.tasks.searched import HEAD_STREAM, SearchedWork
 from bob.tasks.setup import Setup
 from bob.training.inference import Forward
@@ -68,7 +69,7 @@ class Finetune(SearchedWork):
     def trial(self, lr: float) -> Trial:
         """Build the trial of a rate: the same each time, and but for the rate the same as every other."""
         model = self._model()
-        smoothing = float(self.params["label_smoothing"])
+        smoothing = FinetuneParams.of(self.setup.job).label_smoothing
         loss = functools.partial(nn.functional.cross_entropy, label_smoothing=smoothing, reduction="sum")
         return self.trial_of(
             model,

@@ -8,29 +8,29 @@ from bob.data.imagenet import wnid_labels
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.tasks.classification.classification_result import classified
-from bob.tasks.classification.feature_classifiers import FewshotProbe, KnnProbe, LinearProbe
-from bob.tasks.classification.picture_classifiers import FinetunedClassifier, PretrainedClassifier
+from bob.tasks.classification.feature_classifiers import fit_fewshot_probe, fit_linear, knn_vote
+from bob.tasks.classification.picture_classifiers import load_pretrained, train_finetuned
 from bob.tasks.result import TaskResult
 
 
 def linear(job: Job, context: Context) -> TaskResult:
     """Logistic regression on centred, unit-length features; the strength best on val (top1, then nll) is tested."""
-    return classified(LinearProbe(job, context))
+    return classified(fit_linear(job, context))
 
 
 def knn(job: Job, context: Context) -> TaskResult:
     """A vote of the nearest training pictures."""
-    return classified(KnnProbe(job, context))
+    return classified(knn_vote(job, context))
 
 
 def fewshot(job: Job, context: Context) -> TaskResult:
     """Logistic regression on a few pictures per class, over several draws."""
-    return classified(FewshotProbe(job, context))
+    return classified(fit_fewshot_probe(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Train a trial per learning rate, keep the best on val, score it on test; for the costs see ``SearchedWork``."""
-    classifier = FinetunedClassifier(job, context)
+    classifier = train_finetuned(job, context)
     return replace(classified(classifier), shared_s=classifier.trained.shared_s)
 
 
@@ -41,5 +41,5 @@ def pretrained_head(job: Job, context: Context) -> TaskResult:
         DataError: A class folder is no ImageNet-1k wnid.
         ConfigError: The backbone is a control, or its head has other classes.
     """
-    classifier = PretrainedClassifier(job, context)
+    classifier = load_pretrained(job, context)
     return classified(classifier, places=wnid_labels(classifier.setup.pictures("test").classes))

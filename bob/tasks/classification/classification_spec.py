@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from bob.tasks.spec import Param, Protocol, Task
+from typing import Annotated
+
+from pydantic import Field
+
+from bob.jobs.protocol_params import ProtocolParams
+from bob.tasks.spec import Protocol, Task
+from bob.tasks.training_params import BATCH_SIZE, LRS, Rate, TrainingParams
+
+Strength = Annotated[float, Field(ge=1e-12)]
 
 FEATURE_BUDGET = ("max_train", "max_val", "max_test")
 FEATURE_SEED = "the initialisation of a random control; a pretrained backbone gives the same score at every seed"
@@ -22,17 +30,53 @@ METRICS = {
     "nll_scaled": "`nll` after temperature scaling",
 }
 
+
+class LinearParams(ProtocolParams):
+    """Of `linear`."""
+
+    l2: tuple[Strength, ...] = Field(
+        (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
+        description="L2 strengths tried: the objective is the mean log loss + l2 / 2 * (sum of squared weights)",
+    )
+
+
+class KnnParams(ProtocolParams):
+    """Of `knn`."""
+
+    k: int = Field(20, ge=1, description="neighbours that vote; the train size if that is smaller")
+    temperature: float = Field(0.07, ge=1e-3, description="a neighbour's vote weighs exp(similarity / temperature)")
+
+
+class FewshotParams(ProtocolParams):
+    """Of `fewshot`."""
+
+    shots: int = Field(5, ge=1, description="training pictures per class in each draw")
+    draws: int = Field(10, ge=1, description="draws of the training pictures; the score is the mean over them")
+    c: float = Field(10.0, ge=1e-6, description="inverse L2 strength, as scikit-learn's LogisticRegression counts it")
+
+
+class PretrainedHeadParams(ProtocolParams):
+    """Of `pretrained_head`."""
+
+    batch_size: int = Field(32, ge=1, description="pictures per forward pass")
+
+
+class FinetuneParams(TrainingParams):
+    """Of `finetune`."""
+
+    lrs: tuple[Rate, ...] = Field((3e-3, 1e-3, 1e-2, 3e-4, 1e-4), description=LRS)
+    batch_size: int = Field(32, ge=1, description=BATCH_SIZE)
+    layer_decay: float = Field(
+        0.8, ge=0, le=1, description="factor on the learning rate for each layer group below the head"
+    )
+    label_smoothing: float = Field(0.1, ge=0, le=1, description="probability mass spread evenly over the classes")
+
+
 LINEAR = Protocol(
     name="linear",
     doc="multinomial logistic regression on centred, unit-length frozen features, L2 strength chosen on val",
     run="bob.tasks.classification.classification_protocols:linear",
-    params={
-        "l2": Param(
-            default=(1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2),
-            doc="L2 strengths tried: the objective is the mean log loss + l2 / 2 * (sum of squared weights)",
-            low=1e-12,
-        ),
-    },
+    params=LinearParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
     seed_varies=FEATURE_SEED,
@@ -43,10 +87,7 @@ KNN = Protocol(
     name="knn",
     doc="weighted k-nearest-neighbour vote on frozen features, cosine similarity, as in DINO",
     run="bob.tasks.classification.classification_protocols:knn",
-    params={
-        "k": Param(default=20, doc="neighbours that vote; the train size if that is smaller", low=1),
-        "temperature": Param(default=0.07, doc="a neighbour's vote weighs exp(similarity / temperature)", low=1e-3),
-    },
+    params=KnnParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
     seed_varies=FEATURE_SEED,
@@ -56,11 +97,7 @@ FEWSHOT = Protocol(
     name="fewshot",
     doc="logistic regression of fixed strength on a few pictures per class, mean over several draws",
     run="bob.tasks.classification.classification_protocols:fewshot",
-    params={
-        "shots": Param(default=5, doc="training pictures per class in each draw", low=1),
-        "draws": Param(default=10, doc="draws of the training pictures; the score is the mean over them", low=1),
-        "c": Param(default=10.0, doc="inverse L2 strength, as scikit-learn's LogisticRegression counts it", low=1e-6),
-    },
+    params=FewshotParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
     seed_varies="which pictures are drawn, and the initialisation of a random control",
@@ -70,7 +107,7 @@ PRETRAINED_HEAD = Protocol(
     name="pretrained_head",
     doc="the checkpoint's own ImageNet-1k head on folders named by wnid: the most probable of all 1000 classes",
     run="bob.tasks.classification.classification_protocols:pretrained_head",
-    params={"batch_size": Param(default=32, doc="pictures per forward pass", low=1)},
+    params=PretrainedHeadParams,
     budget=("max_val", "max_test"),
     uses=("profile",),
     seed_varies="nothing",
@@ -80,23 +117,7 @@ FINETUNE = Protocol(
     name="finetune",
     doc="all weights trained with AdamW, layer decay, warm-up and cosine; learning rate chosen on val",
     run="bob.tasks.classification.classification_protocols:finetune",
-    params={
-        "lrs": Param(
-            default=(3e-3, 1e-3, 1e-2, 3e-4, 1e-4),
-            doc="learning rates, in the order tried: the budget's `trials` says how many of them",
-            low=1e-9,
-        ),
-        "batch_size": Param(default=32, doc="effective batch in pictures, whatever the micro-batch", low=1),
-        "weight_decay": Param(default=0.05, doc="AdamW's, on matrices and kernels only", low=0.0),
-        "layer_decay": Param(
-            default=0.8, doc="factor on the learning rate for each layer group below the head", low=0, high=1.0
-        ),
-        "warmup": Param(
-            default=0.1, doc="share of the steps in which the learning rate rises linearly", low=0.0, high=1.0
-        ),
-        "label_smoothing": Param(default=0.1, doc="probability mass spread evenly over the classes", low=0.0, high=1.0),
-        "clip_norm": Param(default=1.0, doc="bound on the gradient's global L2 norm; 0 for none", low=0.0),
-    },
+    params=FinetuneParams,
     budget=("max_train", "max_val", "max_test", "images_seen", "trials"),
     uses=("profile",),
     seed_varies="head initialisation, augmentation and order of the pictures; never the subset of train",

@@ -6,8 +6,7 @@ import json
 import logging
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from bob.probes.fewshot import draw_support, fit_fewshot
 from bob.probes.knn import knn_probabilities
 from bob.probes.logistic import Centred, Logistic, fit_path
 from bob.tasks.artifact_makers import make
+from bob.tasks.classification.classification_spec import FewshotParams, KnnParams, LinearParams
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
 from bob.tasks.setup import Setup
 
@@ -43,11 +43,10 @@ class FeatureClassifier(SourceClassifier):
         features: Of the job's own data set.
     """
 
-    def __init__(self, job: Job, context: Context) -> None:
-        self.setup = Setup.of(job, context)
-        require_split(self.setup.spec, "train", self.setup.splits)
-        self.features: FeatureSet = load_features(make(features_need(job), job, context))
-        self.classes = self.features.classes
+    def __init__(self, setup: Setup, features: FeatureSet) -> None:
+        self.setup = setup
+        self.features = features
+        self.classes = features.classes
 
     @abstractmethod
     def answer(self, x: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
@@ -73,7 +72,7 @@ class FeatureClassifier(SourceClassifier):
 
     def x(self, split: str) -> Tensor:
         """Return a split's features, float32 (n, width), on the device."""
-        return self._on_device(self.features[split])
+        return _on_device(self.features[split], self.setup)
 
     def y(self, split: str) -> Tensor:
         """Return a split's labels, int64 (n,), on the device."""
@@ -87,11 +86,8 @@ class FeatureClassifier(SourceClassifier):
         facts["features_s"] = meta["seconds"]
         return {**self.setup.notes(meta["pooling"]), **counts, **facts, **more}
 
-    def _on_device(self, split: SplitFeatures) -> Tensor:
-        return torch.from_numpy(np.array(split.features)).to(self.setup.device)
-
     def _answers(self, split: SplitFeatures, classes: tuple[str, ...]) -> Answers:
-        logits, seen = self.answer(self._on_device(split))
+        logits, seen = self.answer(_on_device(split, self.setup))
         return Answers(
             logits=logits,
             labels=split.labels,
@@ -102,16 +98,46 @@ class FeatureClassifier(SourceClassifier):
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class FittedLinear:
+    """A logistic regression on centred, unit-length features, and how it was found.
+
+    Attributes:
+        centred: What its features go through.
+        model: The regression.
+        search: Every strength tried, as in ``TaskResult``.
+        grid_edge: Whether the strength chosen lies on an edge of those tried.
+    """
+
+    centred: Centred
+    model: Logistic
+    search: list[dict[str, Any]]
+    grid_edge: bool
+
+    def save(self, folder: Path) -> None:
+        """Write it to a folder."""
+        tensors = {"mean": self.centred.mean, "weight": self.model.weight, "bias": self.model.bias}
+        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
+        facts = {"l2": self.model.l2, "loss": self.model.loss, "search": self.search, "grid_edge": self.grid_edge}
+        write_text(folder / FACTS, json.dumps(facts))
+
+    @classmethod
+    def load(cls, folder: Path, device: torch.device) -> FittedLinear:
+        """Read it from a folder."""
+        tensors = load_file(folder / TENSORS, device=str(device))
+        facts = json.loads((folder / FACTS).read_text())
+        model = Logistic(weight=tensors["weight"], bias=tensors["bias"], l2=facts["l2"], loss=facts["loss"])
+        mean = Centred(mean=tensors["mean"])
+        return cls(centred=mean, model=model, search=facts["search"], grid_edge=facts["grid_edge"])
+
+
 class LinearProbe(FeatureClassifier):
     """Logistic regression on centred, unit-length features; the strength best on val (top1, then nll)."""
 
-    def __init__(self, job: Job, context: Context) -> None:
-        super().__init__(job, context)
-        self.search: list[dict[str, Any]] = []
-        if "classifier" in job.uses:
-            self._load(make(classifier_need(job), job, context))
-        else:
-            self._fit()
+    def __init__(self, setup: Setup, features: FeatureSet, fitted: FittedLinear) -> None:
+        super().__init__(setup, features)
+        self.centred, self.model = fitted.centred, fitted.model
+        self.search, self.grid_edge = fitted.search, fitted.grid_edge
 
     def answer(self, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
         """Return logits and the centred features."""
@@ -137,38 +163,6 @@ class LinearProbe(FeatureClassifier):
         self.setup.estimate_statistics(backbone)
         return _Probed(backbone, self.centred, self.model)
 
-    def save(self, folder: Path) -> None:
-        """Write it to a folder."""
-        tensors = {"mean": self.centred.mean, "weight": self.model.weight, "bias": self.model.bias}
-        save_file({name: value.cpu().contiguous() for name, value in tensors.items()}, folder / TENSORS)
-        facts = {"l2": self.model.l2, "loss": self.model.loss, "search": self.search, "grid_edge": self.grid_edge}
-        write_text(folder / FACTS, json.dumps(facts))
-
-    def _load(self, folder: Path) -> None:
-        tensors = load_file(folder / TENSORS, device=str(self.setup.device))
-        facts = json.loads((folder / FACTS).read_text())
-        self.centred = Centred(mean=tensors["mean"])
-        self.model = Logistic(weight=tensors["weight"], bias=tensors["bias"], l2=facts["l2"], loss=facts["loss"])
-        self.search, self.grid_edge = facts["search"], facts["grid_edge"]
-
-    def _fit(self) -> None:
-        self.centred = Centred.fit(self.x("train"))
-        x, x_val = self.centred(self.x("train")), self.centred(self.x("val"))
-        strengths = [float(value) for value in self.setup.job.param("l2")]
-        best, best_key = None, (-np.inf, -np.inf)
-        path = fit_path(x, self.y("train"), classes=len(self.classes), l2=strengths)
-        for done, model in enumerate(path, start=1):
-            val = classification_metrics(model.probabilities(x_val).cpu().numpy(), self.features["val"].labels)
-            self.search.append({"l2": model.l2, "val_score": val["top1"], "val_loss": val["nll"]})
-            key = (val["top1"], -val["nll"])
-            if best is None or key > best_key:
-                best, best_key = model, key
-            self.setup.context.progress("linear", done, len(strengths))
-        if best is None:
-            raise ValueError("no strength was tried")
-        self.model = best
-        self.grid_edge = len(strengths) > 1 and best.l2 in (min(strengths), max(strengths))
-
 
 class _Probed(nn.Module):
     mean: Tensor
@@ -188,9 +182,53 @@ class _Probed(nn.Module):
         return seen @ self.weight + self.bias
 
 
+def fit_linear(job: Job, context: Context) -> LinearProbe:
+    """Fit the logistic regression of a job, or load it where it is an artifact that jobs share."""
+    setup, features = _frozen_features(job, context)
+    if "classifier" in job.uses:
+        fitted = FittedLinear.load(make(classifier_need(job), job, context), setup.device)
+    else:
+        fitted = _searched_linear(setup, features)
+    return LinearProbe(setup, features, fitted)
+
+
 def write_linear(setup: Setup, need: Need, folder: Path) -> None:
     """Fit the logistic regression and write it: a maker of the artifact ``classifier``."""
-    LinearProbe(replace(setup.job, uses=("features",)), setup.context).save(folder)
+    _, features = _frozen_features(setup.job, setup.context)
+    _searched_linear(setup, features).save(folder)
+
+
+def _searched_linear(setup: Setup, features: FeatureSet) -> FittedLinear:
+    """Fit a regression per strength and keep the best on val, by top1, then by nll."""
+    train, val = (_on_device(features[split], setup) for split in ("train", "val"))
+    labels = torch.from_numpy(features["train"].labels).to(setup.device)
+    centred = Centred.fit(train)
+    x, x_val = centred(train), centred(val)
+    strengths = list(LinearParams.of(setup.job).l2)
+    search: list[dict[str, Any]] = []
+    best, best_key = None, (-np.inf, -np.inf)
+    path = fit_path(x, labels, classes=len(features.classes), l2=strengths)
+    for done, model in enumerate(path, start=1):
+        found = classification_metrics(model.probabilities(x_val).cpu().numpy(), features["val"].labels)
+        search.append({"l2": model.l2, "val_score": found["top1"], "val_loss": found["nll"]})
+        key = (found["top1"], -found["nll"])
+        if best is None or key > best_key:
+            best, best_key = model, key
+        setup.context.progress("linear", done, len(strengths))
+    assert best is not None, "a list of strengths is never empty"
+    on_edge = len(strengths) > 1 and best.l2 in (min(strengths), max(strengths))
+    return FittedLinear(centred=centred, model=best, search=search, grid_edge=on_edge)
+
+
+def _frozen_features(job: Job, context: Context) -> tuple[Setup, FeatureSet]:
+    """Return a job's circumstances and the features of its own data set, made here if nobody has made them."""
+    setup = Setup.of(job, context)
+    require_split(setup.spec, "train", setup.splits)
+    return setup, load_features(make(features_need(job), job, context))
+
+
+def _on_device(split: SplitFeatures, setup: Setup) -> Tensor:
+    return torch.from_numpy(np.array(split.features)).to(setup.device)
 
 
 class KnnProbe(FeatureClassifier):
@@ -201,13 +239,11 @@ class KnnProbe(FeatureClassifier):
         is_clipped: Whether more were asked for than there are.
     """
 
-    def __init__(self, job: Job, context: Context) -> None:
-        super().__init__(job, context)
-        asked, count = int(job.param("k")), len(self.features["train"].labels)
-        self.is_clipped = asked > count
-        if self.is_clipped:
-            log.warning("k=%d is more than the %d training pictures: all of them vote.", asked, count)
-        self.k, self.temperature = min(asked, count), float(job.param("temperature"))
+    def __init__(self, setup: Setup, features: FeatureSet) -> None:
+        super().__init__(setup, features)
+        params, count = KnnParams.of(setup.job), len(features["train"].labels)
+        self.k, self.temperature = min(params.k, count), params.temperature
+        self.is_clipped = params.k > count
         self._bank = self.x("train"), self.y("train")
 
     def answer(self, x: Tensor) -> tuple[np.ndarray, None]:
@@ -223,29 +259,39 @@ class KnnProbe(FeatureClassifier):
         return {"hparams": {"k": self.k, "temperature": self.temperature}, "notes": notes}
 
 
+def knn_vote(job: Job, context: Context) -> KnnProbe:
+    """Return the vote of a job's training pictures."""
+    probe = KnnProbe(*_frozen_features(job, context))
+    if probe.is_clipped:
+        log.warning("k=%d is more than the %d training pictures: all of them vote.", KnnParams.of(job).k, probe.k)
+    return probe
+
+
 class FewshotProbe(FeatureClassifier):
     """Logistic regressions on a few pictures per class, one per draw."""
+
+    def __init__(self, setup: Setup, features: FeatureSet, models: Sequence[Logistic]) -> None:
+        super().__init__(setup, features)
+        self._models = models
 
     def answer(self, x: Tensor) -> tuple[np.ndarray, None]:
         """Return the logits of every draw."""
         unit = nn.functional.normalize(x, dim=1)
         return np.stack([model.logits(unit).cpu().numpy() for model in self._models]), None
 
-    @cached_property
-    def _models(self) -> list[Logistic]:
-        job = self.setup.job
-        shots, draws, c = int(job.param("shots")), int(job.param("draws")), float(job.param("c"))
-        train, labels = self.x("train"), self.y("train")
-        models = []
-        for draw in range(draws):
-            support = draw_support(
-                self.features["train"].labels, class_names=self.classes, shots=shots, seed=job.seed, draw=draw
-            )
-            models.append(fit_fewshot(train, labels, support=support, classes=len(self.classes), c=c))
-            self.setup.context.progress("fewshot", draw + 1, draws)
-        return models
-
     def facts(self) -> dict[str, Any]:
         """Return the draws' settings."""
-        hparams = {name: self.setup.job.param(name) for name in ("shots", "draws", "c")}
-        return {"hparams": hparams, "notes": self.notes()}
+        return {"hparams": FewshotParams.of(self.setup.job).model_dump(), "notes": self.notes()}
+
+
+def fit_fewshot_probe(job: Job, context: Context) -> FewshotProbe:
+    """Draw a few training pictures per class, several times, and fit a logistic regression to each draw."""
+    setup, features = _frozen_features(job, context)
+    params, labels = FewshotParams.of(job), features["train"].labels
+    x, y = _on_device(features["train"], setup), torch.from_numpy(labels).to(setup.device)
+    models = []
+    for draw in range(params.draws):
+        support = draw_support(labels, class_names=features.classes, shots=params.shots, seed=job.seed, draw=draw)
+        models.append(fit_fewshot(x, y, support=support, classes=len(features.classes), c=params.c))
+        context.progress("fewshot", draw + 1, params.draws)
+    return FewshotProbe(setup, features, models)

@@ -26,6 +26,7 @@ from bob.jobs.job import Job, Need, OtherData
 from bob.jobs.needs import classifier_need
 from bob.tasks.artifact_makers import make
 from bob.tasks.classification.classification_finetune import FineTuned, Trained, fine_tuned_model, train
+from bob.tasks.classification.classification_spec import PretrainedHeadParams
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
 from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.training.inference import Forward
@@ -43,8 +44,14 @@ class PictureClassifier(SourceClassifier):
     width = 0
     batch_size = EVALUATION_BATCH
 
-    def __init__(self, job: Job, context: Context) -> None:
-        self.setup = Setup.of(job, context)
+    def __init__(self, setup: Setup, classes: tuple[str, ...], model: nn.Module) -> None:
+        self.setup = setup
+        self.classes = classes
+        self._model: Any = model
+
+    def module(self) -> nn.Module:
+        """Return the whole model."""
+        return self._model
 
     def forwarded(self) -> nn.Module:
         """Return a module from images to logits, and features beside them: (n, c + width)."""
@@ -97,16 +104,12 @@ class FinetunedClassifier(PictureClassifier):
         trained: What training gave, and what it cost.
     """
 
-    def __init__(self, job: Job, context: Context) -> None:
-        super().__init__(job, context)
-        self.trained, self.classes = self._obtained(job, context)
-        self._model = fine_tuned_model(self.setup, classes=len(self.classes))
-        self._model.load_state_dict(self.trained.weights)
-        self.width = self._model.backbone.width
-
-    def module(self) -> nn.Module:
-        """Return backbone and head."""
-        return self._model
+    def __init__(self, setup: Setup, classes: tuple[str, ...], trained: Trained) -> None:
+        model = fine_tuned_model(setup, classes=len(classes))
+        model.load_state_dict(trained.weights)
+        super().__init__(setup, classes, model)
+        self.trained = trained
+        self.width = model.backbone.width
 
     def forwarded(self) -> nn.Module:
         """Return a module to logits and pooled features."""
@@ -121,15 +124,18 @@ class FinetunedClassifier(PictureClassifier):
         trained = self.trained
         return {name: getattr(trained, name) for name in ("hparams", "search", "cost", "notes")}
 
-    def _obtained(self, job: Job, context: Context) -> tuple[Trained, tuple[str, ...]]:
-        if "classifier" in job.uses:
-            need = classifier_need(job)
-            was_there = ArtifactStore(context.cache_dir).has(need)
-            trained, classes = _loaded(make(need, job, context))
-            # What was made just now is in this job's own time already.
-            return (trained if was_there else replace(trained, shared_s=0.0)), classes
-        trained = train(self.setup, checkpoints=job.id)
-        return trained, self.setup.pictures("train").classes
+
+def train_finetuned(job: Job, context: Context) -> FinetunedClassifier:
+    """Train all weights for a job, or load what is an artifact that jobs share."""
+    setup = Setup.of(job, context)
+    if "classifier" not in job.uses:
+        trained = train(setup, checkpoints=job.id)
+        return FinetunedClassifier(setup, setup.pictures("train").classes, trained)
+    need = classifier_need(job)
+    was_there = ArtifactStore(context.cache_dir).has(need)
+    trained, classes = _loaded(make(need, job, context))
+    # What was made just now is in this job's own time already.
+    return FinetunedClassifier(setup, classes, trained if was_there else replace(trained, shared_s=0.0))
 
 
 class _WithFeatures(nn.Module):
@@ -161,30 +167,27 @@ def _loaded(folder: Path) -> tuple[Trained, tuple[str, ...]]:
 
 
 class PretrainedClassifier(PictureClassifier):
-    """The checkpoint's own ImageNet-1k head.
-
-    Raises:
-        ConfigError: The backbone is a control, or its head has other classes.
-    """
-
-    def __init__(self, job: Job, context: Context) -> None:
-        super().__init__(job, context)
-        if job.is_control or job.weights_path is None:
-            raise ConfigError(f"backbone {job.backbone!r} has no pretrained head.", hint="Use linear or finetune.")
-        self.classes = wnids()
-        self.batch_size = int(job.param("batch_size"))
-        self._model = build_classifier(
-            self.setup.backbone,
-            weights_path=Path(job.weights_path),
-            image_size=job.input.image_size,
-            seed=job.seed,
-        )
-
-    def module(self) -> nn.Module:
-        """Return the checkpoint's model."""
-        return self._model
+    """The checkpoint's own ImageNet-1k head."""
 
     def facts(self) -> dict[str, Any]:
         """Return how many classes the head has, and what test lacks."""
         dropped = len(self.setup.pictures("test").dropped)
         return {"notes": {**self.setup.notes(), "n_classes": len(self.classes), "dropped_pictures": dropped}}
+
+
+def load_pretrained(job: Job, context: Context) -> PretrainedClassifier:
+    """Return the checkpoint's own classifier.
+
+    Raises:
+        ConfigError: The backbone is a control.
+        WeightsError: Its head has other classes than ImageNet-1k's.
+    """
+    if job.is_control or job.weights_path is None:
+        raise ConfigError(f"backbone {job.backbone!r} has no pretrained head.", hint="Use linear or finetune.")
+    setup = Setup.of(job, context)
+    model = build_classifier(
+        setup.backbone, weights_path=Path(job.weights_path), image_size=job.input.image_size, seed=job.seed
+    )
+    classifier = PretrainedClassifier(setup, wnids(), model)
+    classifier.batch_size = PretrainedHeadParams.of(job).batch_size
+    return classifier

@@ -22,6 +22,7 @@ from bob.data.dense_views import Augmentation
 from bob.data.loading import CACHE_BYTES, derived_seed
 from bob.jobs.context import Context
 from bob.jobs.job import Job
+from bob.tasks.dense.dense_params import DenseParams
 from bob.tasks.result import TaskResult
 from bob.tasks.searched import HEAD_STREAM, SearchedWork
 from bob.tasks.setup import Setup
@@ -67,7 +68,7 @@ class DenseWork(SearchedWork):
         self.frozen = frozen
         train = self.pictures["train"]
         self.classes: tuple[str, ...] = train.classes
-        self.canvas = canvas_size(train.sizes, setup.job.input.image_size, aspect=float(self.params["aspect"]))
+        self.canvas = canvas_size(train.sizes, setup.job.input.image_size, aspect=DenseParams.of(setup.job).aspect)
         self._require_truth("val", "test")
         self.batches = {
             split: stack.enter_context(self._batches(pictures, CACHES[split]))
@@ -132,7 +133,7 @@ class DenseWork(SearchedWork):
     def sheet_title(self, metric: str, score: float) -> str:
         """Return what a contact sheet shows, in one line."""
         job = self.setup.job
-        return f"{job.backbone} on {job.dataset}: {job.protocol}, {self.params['head']}, {metric} {score:.3f}"
+        return f"{job.backbone} on {job.dataset}: {job.protocol}, {self.head_name}, {metric} {score:.3f}"
 
     def notes(self, found: Found) -> dict[str, Any]:
         """Return the columns that qualify the number."""
@@ -152,6 +153,11 @@ class DenseWork(SearchedWork):
         """Return the indices of a split's pictures in the order of their ids, in which test sets are resampled."""
         ids = self.pictures[split].ids
         return sorted(range(len(ids)), key=lambda index: ids[index])
+
+    @property
+    @abstractmethod
+    def head_name(self) -> str:
+        """Which head it trains."""
 
     @property
     def head_has_batch_norm(self) -> bool:

@@ -23,7 +23,7 @@ from bob.probes.feature_files import SplitFeatures, load_features
 from bob.probes.gallery_ranks import Related, positive_ranks, same_label
 from bob.tasks.artifact_makers import make
 from bob.tasks.result import TaskResult
-from bob.tasks.retrieval.retrieval_spec import KS
+from bob.tasks.retrieval.retrieval_spec import KS, RetrievalParams
 from bob.tasks.setup import Setup
 
 PRIMARY = "medium"
@@ -74,7 +74,8 @@ def labelled_question(setup: Setup, test: SplitFeatures) -> Question:
     Raises:
         DataError: No class has two pictures.
     """
-    most, per_class = int(setup.job.param("queries_per_class")), int(setup.job.param("pictures_per_class"))
+    params = RetrievalParams.of(setup.job)
+    most, per_class = params.queries_per_class, params.pictures_per_class
     queries, gallery = draw_queries(test.ids, test.labels, most=most, per_class=per_class or None)
     if not len(queries):
         raise DataError(

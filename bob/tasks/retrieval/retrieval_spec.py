@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
+from bob.jobs.protocol_params import ProtocolParams
 from bob.tasks.classification.classification_spec import FEATURE_BUDGET, FEATURE_SEED
-from bob.tasks.spec import Param, Protocol, Task
+from bob.tasks.spec import Protocol, Task
 
 KS = (1, 5, 10)
 
@@ -18,16 +21,21 @@ METRICS = {
     "map_hard": "`map` where only hard ones are; given queries only",
 }
 
+
+class RetrievalParams(ProtocolParams):
+    """Of `cosine`."""
+
+    queries_per_class: int = Field(50, ge=1, description="a class's queries at most: a fifth of its test pictures")
+    pictures_per_class: int = Field(
+        0, ge=0, description="test pictures of a class used at most, queries and gallery together; 0 for all"
+    )
+
+
 COSINE = Protocol(
     name="cosine",
     doc="frozen features ranked by cosine similarity, no training",
     run="bob.tasks.retrieval.retrieval_protocols:cosine",
-    params={
-        "queries_per_class": Param(default=50, doc="a class's queries at most: a fifth of its test pictures", low=1),
-        "pictures_per_class": Param(
-            default=0, doc="test pictures of a class used at most, queries and gallery together; 0 for all", low=0
-        ),
-    },
+    params=RetrievalParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
     seed_varies=FEATURE_SEED,

@@ -41,7 +41,7 @@ from bob.tasks.classification import classification_finetune
 from bob.tasks.classification import classification_protocols as classification
 from bob.tasks.classification import feature_classifiers as classifier_features
 from bob.tasks.classification.classification_spec import CLASSIFICATION
-from bob.tasks.classification.feature_classifiers import LinearProbe
+from bob.tasks.classification.feature_classifiers import fit_linear
 from bob.tasks.ood.detection import ood_detection_protocols as ood_detection
 from bob.tasks.ood.detection.ood_detection_spec import OOD_DETECTION
 from bob.tasks.result import TaskResult
@@ -138,7 +138,7 @@ def test_a_worst_case_below_every_attacks_accuracy_is_counted(made, job_with, mo
 
 def test_the_model_attacked_sees_evaluations_views_in_the_backbones_own_normalisation(made, job_with, found):
     job = job_with(**SMALL)
-    probe = LinearProbe(job, made[1])
+    probe = fit_linear(job, made[1])
     pictures, norm = probe.setup.pictures("test"), {"mean": job.input.mean, "std": job.input.std}
     images = torch.stack([eval_transform(job.input)(pictures.load(index)) for index in range(len(pictures))])
     attack = Attack(name="pgd", norm="l2", eps=32, steps=5, step_size=8)

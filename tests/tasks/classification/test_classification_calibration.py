@@ -24,8 +24,8 @@ from bob.tasks.classification import classification_protocols as classification
 from bob.tasks.classification.classification_result import classified
 from bob.tasks.classification.classification_spec import CLASSIFICATION
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
-from bob.tasks.classification.feature_classifiers import FewshotProbe, KnnProbe, LinearProbe
-from bob.tasks.classification.picture_classifiers import PretrainedClassifier
+from bob.tasks.classification.feature_classifiers import fit_fewshot_probe, fit_linear, knn_vote
+from bob.tasks.classification.picture_classifiers import load_pretrained
 
 PROBES = ("linear", "knn", "fewshot")
 BEFORE = ("top1", "top5", "macro_f1", "nll", "ece")
@@ -76,10 +76,10 @@ class Planted(SourceClassifier):
 
 
 OPENED = {
-    "linear": LinearProbe,
-    "knn": KnnProbe,
-    "fewshot": FewshotProbe,
-    "pretrained_head": PretrainedClassifier,
+    "linear": fit_linear,
+    "knn": knn_vote,
+    "fewshot": fit_fewshot_probe,
+    "pretrained_head": load_pretrained,
 }
 
 

@@ -25,7 +25,6 @@ from bob.data.transforms import eval_transform
 from bob.jobs.context import Context
 from bob.jobs.job import Budget, Job
 from bob.jobs.needs import needs_of
-from bob.jobs.params import resolve_params
 from bob.jobs.plan import Plan, expand
 from bob.jobs.row import BY_NAME
 from bob.jobs.run import base_row, run_job
@@ -33,7 +32,7 @@ from bob.jobs.suite import check_suite
 from bob.metrics.interval import clopper_pearson
 from bob.metrics.ood import ood_metrics
 from bob.probes.odin import odin_scores
-from bob.probes.ood_scores import SCORES
+from bob.probes.post_hoc_scores import ODIN, post_hoc_names
 from bob.reporting.paired import Run, pair
 from bob.reporting.select import find_differences
 from bob.store import ResultStore
@@ -41,10 +40,10 @@ from bob.tasks.classification import classification_finetune
 from bob.tasks.classification import classification_protocols as classification
 from bob.tasks.classification import feature_classifiers as classifier_features
 from bob.tasks.classification.classification_spec import CLASSIFICATION
-from bob.tasks.classification.feature_classifiers import LinearProbe
+from bob.tasks.classification.feature_classifiers import fit_linear
 from bob.tasks.ood.detection import ood_detection_protocols as ood_detection
 from bob.tasks.ood.detection.ood_detection_result import ScoredSet, judged
-from bob.tasks.ood.detection.ood_detection_spec import METRICS, ODIN, OOD_DETECTION, SCORE_WORDS
+from bob.tasks.ood.detection.ood_detection_spec import METRICS, OOD_DETECTION
 from bob.tasks.result import TaskResult
 
 N_IN, N_CELLS, N_STREETS = len(NAMES) * COUNTS["test"], 7, 5
@@ -118,7 +117,7 @@ def test_the_primary_score_is_the_mean_over_sets_of_scikit_learns_auroc(found):
 
 def test_every_score_and_set_stands_in_the_row_with_its_number_of_pictures(found):
     per_set = json.loads(found.notes["per_set"])
-    assert set(per_set) == set(SCORES)
+    assert set(per_set) == set(post_hoc_names())
     for name, sets in per_set.items():
         assert {key: value["n"] for key, value in sets.items()} == {"cells": N_CELLS, "streets": N_STREETS}
         assert all(set(value) == {"auroc", "aupr_in", "aupr_out", "fpr95", "n"} for value in sets.values())
@@ -137,7 +136,7 @@ def test_every_picture_of_every_set_has_its_outcome(found):
 
 def test_msp_is_the_confidence_of_the_classifier_of_classification(made, job_with, found):
     job = job_with()
-    probe = LinearProbe(job, made[1])
+    probe = fit_linear(job, made[1])
     own = softmax(probe.own("test").logits[0], axis=1).max(axis=1)
     np.testing.assert_allclose(scores_of(found, "textures"), own, atol=1e-6)
     answers = probe.other(job.others[0])
@@ -147,7 +146,7 @@ def test_msp_is_the_confidence_of_the_classifier_of_classification(made, job_wit
 
 def test_the_scores_are_fitted_on_train(made, job_with):
     job = job_with(method="knn", budget=Budget(max_train=12))
-    result, probe = ood_detection.linear(job, made[1]), LinearProbe(job, made[1])
+    result, probe = ood_detection.linear(job, made[1]), fit_linear(job, made[1])
     train, inside = (normalize(probe.own(split).features.astype(np.float64)) for split in ("train", "test"))
     # Of 12 training pictures the 50th neighbour is the farthest.
     farthest = np.linalg.norm(inside[:, None] - train, axis=2).max(axis=1)
@@ -194,7 +193,7 @@ def test_odin_goes_over_the_pictures_themselves_where_it_is_asked_for(made, job_
     result = ood_detection.linear(job, context)
     assert set(result.metrics) == set(METRICS)
     assert result.score == result.metrics["auroc_odin"]
-    probe = LinearProbe(job, context)
+    probe = fit_linear(job, context)
     pictures = probe.setup.other_pictures(job.others[1])
     images = torch.stack([eval_transform(job.input)(pictures.load(index)) for index in range(len(pictures))])
     expected = odin_scores(probe.module(), images, std=job.input.std)
@@ -280,7 +279,7 @@ def test_an_empty_set_and_a_score_that_is_not_finite_are_errors():
 
 
 def test_the_task_as_data_agrees_with_the_scores_the_columns_and_classification():
-    assert tuple(SCORE_WORDS) == (*SCORES, ODIN)
+    assert {f"auroc_{name}" for name in (*post_hoc_names(), ODIN)} <= set(METRICS)
     assert set(METRICS) | {"per_set", "others"} <= set(BY_NAME)
     for name, protocol in OOD_DETECTION.protocols.items():
         base = CLASSIFICATION.protocols[name]
@@ -343,7 +342,7 @@ def test_sets_and_methods_that_make_no_sense_are_refused_while_planning(plan, ol
 
 
 def test_odin_as_the_primary_score_goes_with_its_pass():
-    check = load_reference(OOD_DETECTION.protocols["linear"].check)
-    check(dict(resolve_params(OOD_DETECTION.protocols["linear"], {"method": "odin", "odin": True})))
+    protocol = OOD_DETECTION.protocols["linear"]
+    assert dict(protocol.resolve({"method": "odin", "odin": "true"}))["odin"] is True
     with pytest.raises(ConfigError, match="odin"):
-        check(dict(resolve_params(OOD_DETECTION.protocols["linear"], {"method": "odin"})))
+        protocol.resolve({"method": "odin"})

@@ -38,7 +38,7 @@ from bob.tasks.classification import classification_finetune
 from bob.tasks.classification import classification_protocols as classification
 from bob.tasks.classification.classification_spec import CLASSIFICATION
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
-from bob.tasks.classification.feature_classifiers import LinearProbe
+from bob.tasks.classification.feature_classifiers import fit_linear
 from bob.tasks.ood.detection.ood_detection_spec import OOD_DETECTION
 from bob.tasks.ood.generalization import ood_generalization_protocols as ood_generalization
 from bob.tasks.ood.generalization.ood_generalization_result import (
@@ -359,7 +359,7 @@ def test_labels_that_ood_detection_did_not_look_at_are_never_taken_for_those_of_
     own = job_with(others=[shift])
     assert other_features_need(foreign, near).key != other_features_need(own, shift).key
     with pytest.raises(AssertionError, match="labelled"):
-        scored_set("night", LinearProbe(foreign, made[0]).other(near), np.arange(10), classes=10)
+        scored_set("night", fit_linear(foreign, made[0]).other(near), np.arange(10), classes=10)
 
 
 def test_words_stand_for_corruptions_and_nonsense_is_refused():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,13 @@ from bob.data.annotations import Detections, Rle
 from bob.data.dense_views import Augmentation
 from bob.data.placement import Placement
 from bob.heads.detectors import Detector, build_detector
+from bob.heads.head_registry import HEADS
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.metrics.detection_metrics import CocoScores, coco_scores
 from bob.metrics.resampling import RESAMPLES, percentile_interval
 from bob.tasks.dense.dense_protocols import DenseWork, run_dense
-from bob.tasks.dense.detection.detection_options import options_of
+from bob.tasks.dense.detection.detection_spec import DetectionParams
 from bob.tasks.dense.sheets.contact_sheet import chosen, detection_sheet
 from bob.tasks.result import TaskResult, listed
 from bob.training.inference import Forward
@@ -43,6 +45,24 @@ def frozen(job: Job, context: Context) -> TaskResult:
 class DetectionWork(DenseWork):
     """A job of boxes, or of boxes and masks."""
 
+    @cached_property
+    def asked(self) -> DetectionParams:
+        """The protocol's parameters."""
+        found = self.setup.params()
+        assert isinstance(found, DetectionParams), "tasks of boxes declare it, or a class of their own below it"
+        return found
+
+    @property
+    def head_name(self) -> str:
+        """Which head it trains."""
+        return self.asked.head
+
+    @property
+    def _extra(self) -> dict[str, Any]:
+        """The values of the head's own parameters."""
+        own = HEADS.get(self.asked.head).params
+        return {} if own is None else own.of(self.setup.job).model_dump()
+
     @property
     def with_masks(self) -> bool:
         """Whether objects have masks."""
@@ -54,16 +74,16 @@ class DetectionWork(DenseWork):
 
     def augmentation(self) -> Augmentation:
         """Return multi-scale training, mirrored half of the time."""
-        low, high = (float(part) for part in self.params["scale"])
+        low, high = self.asked.scale
         return Augmentation(scale=(low, high))
 
     def pyramid_needs(self) -> tuple[tuple[int, ...], int]:
         """Return the levels of the protocol, undilated."""
-        return tuple(sorted({int(level) for level in self.params["levels"]})), 32
+        return tuple(sorted(set(self.asked.levels))), 32
 
     def head(self, pyramid: PyramidModel, seed: int) -> Detector:
         """Return the detector that the protocol's parameters describe."""
-        return build_detector(pyramid, options_of(self.params, classes=len(self.classes), seed=seed))
+        return build_detector(pyramid, self.asked.options(classes=len(self.classes), seed=seed, extra=self._extra))
 
     def loss(self, model: nn.Module, images: Tensor, targets: Any) -> Tensor:
         """Return the sum of the head's losses, each a mean over the pictures, times their number."""

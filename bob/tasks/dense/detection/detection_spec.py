@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from bob.heads.detector_options import HEADS as BOX_HEADS
-from bob.heads.detector_options import MASK_HEADS
-from bob.tasks.dense.dense_params import dense_protocols
-from bob.tasks.spec import Param, Protocol, Task
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any
 
-RATES = (5e-4, 2e-4, 1e-3, 1e-4)
+from pydantic import Field, model_validator
+from typing_extensions import Self
+
+from bob.heads.detector_options import DetectorOptions
+from bob.heads.head_registry import ALL_LEVELS, further_params, heads_that
+from bob.jobs.protocol_params import OneOf
+from bob.tasks.dense.dense_params import DenseParams, dense_protocols
+from bob.tasks.spec import Protocol, Task
+from bob.tasks.training_params import BATCH_SIZE, LRS, Rate
+
+Size = Annotated[float, Field(ge=0.05, le=4)]
 AREAS = {"small": "under 32 x 32 pixels", "medium": "32 x 32 to 96 x 96 pixels", "large": "over 96 x 96 pixels"}
 
 
@@ -23,40 +32,80 @@ def _metrics(kind: str, word: str) -> dict[str, str]:
     return found | {f"{kind}_ar_{name}": f"average recall of {word} of objects {doc}" for name, doc in AREAS.items()}
 
 
-def _params(heads: tuple[str, ...]) -> dict[str, Param]:
-    return {
-        "head": Param(default=heads[0], doc="what turns the pyramid into objects", choices=heads),
-        "levels": Param(
-            default=(4, 8, 16, 32), doc="strides of the pyramid that the head sees", choices=(4, 8, 16, 32)
-        ),
-        "channels": Param(default=256, doc="channels of the feature pyramid network", low=8),
-        "anchor_scale": Param(
-            default=8.0, doc="side of an anchor in strides of its level; which objects fcos gives to a level", low=0.5
-        ),
-        "proposals": Param(default=1000, doc="regions per picture, or candidates per level of a one-stage head", low=1),
-        "roi_batch": Param(default=512, doc="regions per picture that a two-stage head learns from", low=4),
-        "box_width": Param(default=1024, doc="width of a two-stage head's fully connected layers", low=8),
-        "convs": Param(
-            default=4, doc="3 x 3 convolutions of a mask head, and of each tower of fcos and retinanet", low=1
-        ),
-        "max_detections": Param(default=100, doc="objects kept per picture, the surest", low=1),
-        "batch_size": Param(default=8, doc="effective batch in pictures, whatever the micro-batch", low=1),
-        "scale": Param(
-            default=(0.6, 1.0),
-            doc="least and greatest size of a training picture, in sizes that just fit; 0.1,2 is large-scale jitter",
-            low=0.05,
-            high=4.0,
-        ),
-    }
+class DetectionParams(DenseParams):
+    """Of `detection`."""
+
+    head: Annotated[str, OneOf(lambda: heads_that("boxes"))] = Field(
+        "faster_rcnn", description="what turns the pyramid into objects"
+    )
+    levels: tuple[Annotated[int, OneOf(lambda: ALL_LEVELS)], ...] = Field(
+        ALL_LEVELS, description="strides of the pyramid that the head sees"
+    )
+    channels: int = Field(256, ge=8, description="channels of the feature pyramid network")
+    anchor_scale: float = Field(
+        8.0, ge=0.5, description="side of an anchor in strides of its level; which objects fcos gives to a level"
+    )
+    proposals: int = Field(1000, ge=1, description="regions per picture, or candidates per level of a one-stage head")
+    roi_batch: int = Field(512, ge=4, description="regions per picture that a two-stage head learns from")
+    box_width: int = Field(1024, ge=8, description="width of a two-stage head's fully connected layers")
+    convs: int = Field(
+        4, ge=1, description="3 x 3 convolutions of a mask head, and of each tower of fcos and retinanet"
+    )
+    max_detections: int = Field(100, ge=1, description="objects kept per picture, the surest")
+    lrs: tuple[Rate, ...] = Field((5e-4, 2e-4, 1e-3, 1e-4), description=LRS)
+    batch_size: int = Field(8, ge=1, description=BATCH_SIZE)
+    scale: tuple[Size, ...] = Field(
+        (0.6, 1.0),
+        description="least and greatest size of a training picture, in sizes that just fit; 0.1,2 is large-scale "
+        "jitter",
+    )
+
+    def options(self, *, classes: int, seed: int = 0, extra: Mapping[str, Any] | None = None) -> DetectorOptions:
+        """Return what a detector is made of.
+
+        Args:
+            classes: Classes of the data set.
+            seed: Of the fresh weights.
+            extra: Values of the head's own parameters.
+
+        Raises:
+            ConfigError: The parameters do not go together.
+        """
+        return DetectorOptions(
+            head=self.head,
+            classes=classes,
+            masks=self.head in heads_that("masks"),
+            channels=self.channels,
+            anchor_scale=self.anchor_scale,
+            proposals=self.proposals,
+            roi_batch=self.roi_batch,
+            box_width=self.box_width,
+            convs=self.convs,
+            max_detections=self.max_detections,
+            seed=seed,
+            extra=extra or {},
+        )
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        self.options(classes=1)
+        return self
 
 
-def _protocols(heads: tuple[str, ...]) -> dict[str, Protocol]:
+class InstanceSegmentationParams(DetectionParams):
+    """Of `instance_segmentation`."""
+
+    head: Annotated[str, OneOf(lambda: heads_that("masks"))] = Field(
+        "mask_rcnn", description="what turns the pyramid into objects"
+    )
+
+
+def _protocols(params: type[DetectionParams], usual: str) -> dict[str, Protocol]:
     return dense_protocols(
         "bob.tasks.dense.detection.detection_protocols",
-        _params(heads),
-        rates=RATES,
+        params,
         epochs=12,
-        check="bob.tasks.dense.detection.detection_options:check",
+        further_params=partial(further_params, usual=usual),
     )
 
 
@@ -65,7 +114,7 @@ DETECTION = Task(
     version=1,
     metric="box_ap",
     metrics=_metrics("box", "boxes"),
-    protocols=_protocols(BOX_HEADS),
+    protocols=_protocols(DetectionParams, "faster_rcnn"),
     annotation="boxes",
     cost="bob.jobs.estimate:dense_s",
 )
@@ -75,7 +124,7 @@ INSTANCE_SEGMENTATION = Task(
     version=1,
     metric="mask_ap",
     metrics={**_metrics("mask", "masks"), **_metrics("box", "boxes")},
-    protocols=_protocols(MASK_HEADS),
+    protocols=_protocols(InstanceSegmentationParams, "mask_rcnn"),
     annotation="instances",
     cost="bob.jobs.estimate:dense_s",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from bob.jobs.job import Job
 from bob.metrics.resampling import RESAMPLES, percentile_interval
 from bob.metrics.segmentation_metrics import areas, segmentation_scores
 from bob.tasks.dense.dense_protocols import DenseWork, run_dense
+from bob.tasks.dense.segmentation.segmentation_spec import SegmentationParams
 from bob.tasks.dense.segmentation.sliding_windows import slide
 from bob.tasks.dense.sheets.contact_sheet import chosen, segmentation_sheet
 from bob.tasks.result import TaskResult, listed
@@ -44,6 +46,16 @@ def frozen(job: Job, context: Context) -> TaskResult:
 class SegmentationWork(DenseWork):
     """A job of label maps."""
 
+    @cached_property
+    def asked(self) -> SegmentationParams:
+        """The protocol's parameters."""
+        return SegmentationParams.of(self.setup.job)
+
+    @property
+    def head_name(self) -> str:
+        """Which head it trains."""
+        return self.asked.head
+
     @property
     def head_has_batch_norm(self) -> bool:
         """Every head here has batch norm of its own."""
@@ -55,21 +67,19 @@ class SegmentationWork(DenseWork):
 
     def augmentation(self) -> Augmentation:
         """Return random sizes and crops, mirrored half of the time, colours shifted a little."""
-        low, high = (float(part) for part in self.params["scale"])
-        base = "cover" if self.params["inference"] == "slide" else "contain"
+        low, high = self.asked.scale
+        base = "cover" if self.asked.inference == "slide" else "contain"
         return Augmentation(scale=(low, high), jitter=COLOUR_JITTER, base=base)
 
     def pyramid_needs(self) -> tuple[tuple[int, ...], int]:
         """Return what the head needs."""
-        return pyramid_needs(str(self.params["head"]))
+        return pyramid_needs(self.asked.head)
 
     def head(self, pyramid: PyramidModel, seed: int) -> Segmenter:
         """Return the head that the protocol's parameters describe."""
         self.said["output_stride_emulated"] = pyramid.emulated_stride
-        channels = int(self.params["channels"])
-        return build_segmenter(
-            pyramid, head=str(self.params["head"]), classes=len(self.classes), channels=channels, seed=seed
-        )
+        head, channels = self.asked.head, self.asked.channels
+        return build_segmenter(pyramid, head=head, classes=len(self.classes), channels=channels, seed=seed)
 
     def loss(self, model: nn.Module, images: Tensor, targets: Any) -> Tensor:
         """Return the cross-entropy, a mean over labelled pixels, times the number of pictures."""
@@ -133,7 +143,7 @@ class SegmentationWork(DenseWork):
         """
         forward = Forward(model, device=self.setup.device, precision=self.setup.precision)
         if self._slides:
-            pictures, overlap = self.pictures[split], float(self.params["overlap"])
+            pictures, overlap = self.pictures[split], self.asked.overlap
             for index in range(len(pictures))[part[0] :: part[1]]:
                 image = pictures.load(index)
                 logits = slide(forward, image, self.setup.job.input, canvas=self.canvas, overlap=overlap)
@@ -148,7 +158,7 @@ class SegmentationWork(DenseWork):
 
     @property
     def _slides(self) -> bool:
-        return bool(self.params["inference"] == "slide")
+        return self.asked.inference == "slide"
 
     def _evaluation_steps(self, split: str) -> int:
         """Return the batches of ``maps``: with windows a picture is one."""

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from bob.tasks.dense.dense_params import dense_protocols
-from bob.tasks.spec import Param, Task
+from functools import partial
+from typing import Annotated, Literal
 
-HEADS = ("upernet", "deeplabv3plus", "fcn", "linear")
+from pydantic import Field
+
+from bob.heads.head_registry import further_params, heads_that
+from bob.jobs.protocol_params import OneOf
+from bob.tasks.dense.dense_params import DenseParams, dense_protocols
+from bob.tasks.spec import Task
+from bob.tasks.training_params import BATCH_SIZE, LRS, Rate
+
+USUAL_HEAD = "upernet"
 
 METRICS = {
     "miou": "mean over the classes that occur, in truth or prediction, of intersection over union of all test pixels",
@@ -13,23 +21,26 @@ METRICS = {
     "mean_accuracy": "mean over the classes that occur in truth of the share of their pixels that are right",
 }
 
-PARAMS = {
-    "head": Param(default="upernet", doc="what turns the pyramid into a class per pixel", choices=HEADS),
-    "channels": Param(default=256, doc="channels of the head", low=8),
-    "batch_size": Param(default=8, doc="effective batch in pictures, whatever the micro-batch", low=2),
-    "scale": Param(
-        default=(0.5, 2.0),
-        doc="least and greatest size of a training picture, in sizes that just fit (`whole`) or cover (`slide`)",
-        low=0.05,
-        high=4.0,
-    ),
-    "inference": Param(
-        default="whole",
-        doc="`whole`: the picture fitted into the input; `slide`: windows over the picture that covers it",
-        choices=("whole", "slide"),
-    ),
-    "overlap": Param(default=0.33, doc="share of a window that the next one repeats (`slide`)", low=0.0, high=0.9),
-}
+
+class SegmentationParams(DenseParams):
+    """Of `semantic_segmentation`."""
+
+    head: Annotated[str, OneOf(lambda: heads_that("semantic"))] = Field(
+        USUAL_HEAD, description="what turns the pyramid into a class per pixel"
+    )
+    channels: int = Field(256, ge=8, description="channels of the head")
+    lrs: tuple[Rate, ...] = Field((1e-3, 3e-4, 3e-3, 1e-4), description=LRS)
+    batch_size: int = Field(8, ge=2, description=BATCH_SIZE)
+    scale: tuple[Annotated[float, Field(ge=0.05, le=4)], ...] = Field(
+        (0.5, 2.0),
+        description="least and greatest size of a training picture, in sizes that just fit (`whole`) or cover "
+        "(`slide`)",
+    )
+    inference: Literal["whole", "slide"] = Field(
+        "whole",
+        description="`whole`: the picture fitted into the input; `slide`: windows over the picture that covers it",
+    )
+    overlap: float = Field(0.33, ge=0, le=0.9, description="share of a window that the next one repeats (`slide`)")
 
 
 SEMANTIC_SEGMENTATION = Task(
@@ -38,7 +49,10 @@ SEMANTIC_SEGMENTATION = Task(
     metric="miou",
     metrics=METRICS,
     protocols=dense_protocols(
-        "bob.tasks.dense.segmentation.segmentation_protocols", PARAMS, rates=(1e-3, 3e-4, 3e-3, 1e-4), epochs=16
+        "bob.tasks.dense.segmentation.segmentation_protocols",
+        SegmentationParams,
+        epochs=16,
+        further_params=partial(further_params, usual=USUAL_HEAD),
     ),
     annotation="semantic",
     cost="bob.jobs.estimate:dense_s",

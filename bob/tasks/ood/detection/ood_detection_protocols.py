@@ -1,4 +1,4 @@
-"""Task `ood_detection`: which pictures a classifier of some classes should say nothing about, by ten scores."""
+"""Task `ood_detection`: which pictures are out of distribution for a classifier, by every registered score."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from bob.jobs.job import Job
 from bob.metrics.classification_metrics import classification_metrics
 from bob.probes.odin import odin_scores
 from bob.probes.ood_scores import NEIGHBOUR, OodFit, fit_ood, ood_scores
+from bob.probes.post_hoc_scores import ODIN
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
-from bob.tasks.classification.feature_classifiers import LinearProbe
-from bob.tasks.classification.picture_classifiers import FinetunedClassifier
+from bob.tasks.classification.feature_classifiers import fit_linear
+from bob.tasks.classification.picture_classifiers import train_finetuned
 from bob.tasks.ood.detection.ood_detection_result import ScoredSet, judged
-from bob.tasks.ood.detection.ood_detection_spec import ODIN
+from bob.tasks.ood.detection.ood_detection_spec import ScoreParams
 from bob.tasks.result import TaskResult
 from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.training.inference import Forward
@@ -29,12 +30,12 @@ ODIN_BATCH = EVALUATION_BATCH
 
 def linear(job: Job, context: Context) -> TaskResult:
     """Score the frozen features that the logistic regression sees, and its logits."""
-    return detected(LinearProbe(job, context))
+    return detected(fit_linear(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Score the pooled features and logits of the fine-tuned model; one more pass over train fits the statistics."""
-    return detected(FinetunedClassifier(job, context))
+    return detected(train_finetuned(job, context))
 
 
 def detected(classifier: SourceClassifier) -> TaskResult:
@@ -44,10 +45,11 @@ def detected(classifier: SourceClassifier) -> TaskResult:
         classifier: Of the job's own data set; it has a linear head.
     """
     job = classifier.setup.job
+    params = ScoreParams.of(job)
     inside, others = classifier.own("test"), [classifier.other(other) for other in job.others]
     fit = _fitted(classifier)
     scores = [_post_hoc(fit, answers) for answers in (inside, *others)]
-    if job.param("odin"):
+    if params.odin:
         for own, values in zip(scores, _odin(classifier), strict=True):
             own[ODIN] = values
     names, roles = [job.dataset, *(o.name for o in job.others)], ["inside", *(o.role for o in job.others)]
@@ -57,7 +59,7 @@ def detected(classifier: SourceClassifier) -> TaskResult:
     ]
     facts = classifier.facts()
     facts["notes"] = {**facts["notes"], "n_test": len(inside.ids), "k_clipped": fit.neighbours.k < NEIGHBOUR}
-    return judged(sets[0], sets[1:], method=job.param("method"), top1=_top1(inside), **facts)
+    return judged(sets[0], sets[1:], method=params.method, top1=_top1(inside), **facts)
 
 
 def _fitted(classifier: SourceClassifier) -> OodFit:

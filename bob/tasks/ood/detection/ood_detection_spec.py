@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from bob.core.errors import ConfigError
+from bob.jobs.protocol_params import OneOf, ProtocolParams, merged
+from bob.probes.post_hoc_scores import ODIN, OOD_SCORES
 from bob.tasks.classification.classification_spec import FINETUNE, LINEAR
-from bob.tasks.spec import Param, Protocol, Task
-
-ODIN = "odin"
-# The formulas and their papers are in `bob.probes.ood_scores`, which imports torch.
-SCORE_WORDS = {
-    "msp": "the largest softmax probability",
-    "max_logit": "the largest logit",
-    "energy": "the log-sum-exp of the logits",
-    "mahalanobis": "the squared Mahalanobis distance to the nearest class mean, negated",
-    "relative_mahalanobis": "the same less the distance to the mean of all",
-    "knn": "the distance to the 50th nearest training picture, negated",
-    "vim": "energy less the virtual logit",
-    "react": "the energy of features cut at a training percentile",
-    "residual": "the length outside the principal space, negated",
-    ODIN: "the largest softmax probability at temperature 1000 after a step to the predicted class",
-}
+from bob.tasks.spec import Protocol, Task
 
 METRICS = {
     "auroc": "probability that a test picture of the own data set scores above one of another set, a tie counting half;"
@@ -34,13 +23,26 @@ METRICS = {
     "aupr_out": "area under the precision-recall curve, the others' pictures positive, mean over the sets",
     "fpr95": "share of own pictures called foreign where 95 % of the foreign ones are, mean over the sets",
     "top1": "accuracy of the classifier on the own test pictures",
-    **{f"auroc_{name}": f"AUROC of {words}, mean over the sets" for name, words in SCORE_WORDS.items()},
+    **{f"auroc_{name}": f"AUROC of {OOD_SCORES.get(name).doc}, mean over the sets" for name in OOD_SCORES.built_in()},
 }
 
-_OWN_PARAMS = {
-    "method": Param(default="msp", doc="the score that the primary metric takes", choices=tuple(SCORE_WORDS)),
-    "odin": Param(default=False, doc="score ODIN too: a gradient pass of its own over test and every set"),
-}
+
+class ScoreParams(ProtocolParams):
+    """Which scores, and the one that ranks."""
+
+    method: Annotated[str, OneOf(OOD_SCORES.names)] = Field(
+        "msp", description="the score that the primary metric takes"
+    )
+    odin: bool = Field(False, description="score ODIN too: a gradient pass of its own over test and every set")
+
+    @model_validator(mode="after")
+    def _has_its_pass(self) -> Self:
+        if self.method == ODIN and not self.odin:
+            raise ConfigError(
+                f"method {ODIN!r} needs ODIN's own pass, and odin is {self.odin!r}: expected true.",
+                hint="Set odin to true beside it, or choose another method.",
+            )
+        return self
 
 
 def _protocol(base: Protocol, uses: tuple[str, ...]) -> Protocol:
@@ -49,19 +51,9 @@ def _protocol(base: Protocol, uses: tuple[str, ...]) -> Protocol:
         base,
         doc=f"post-hoc scores of the classifier and the features of classification's {base.name}",
         run=f"bob.tasks.ood.detection.ood_detection_protocols:{base.name}",
-        params={**base.params, **_OWN_PARAMS},
+        params=merged(base.params, ScoreParams),
         uses=uses,
-        check="bob.tasks.ood.detection.ood_detection_spec:check",
     )
-
-
-def check(params: Mapping[str, Any]) -> None:
-    """Raise ConfigError if ODIN is to be the primary score and is not asked for."""
-    if params["method"] == ODIN and not params["odin"]:
-        raise ConfigError(
-            f"method {ODIN!r} needs ODIN's own pass, and odin is {params['odin']!r}: expected true.",
-            hint="Set odin to true beside it, or choose another method.",
-        )
 
 
 OOD_DETECTION = Task(

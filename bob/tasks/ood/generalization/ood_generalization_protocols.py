@@ -11,8 +11,8 @@ from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import corruptions_of
 from bob.tasks.classification.classifiers import SourceClassifier
-from bob.tasks.classification.feature_classifiers import FewshotProbe, KnnProbe, LinearProbe
-from bob.tasks.classification.picture_classifiers import FinetunedClassifier, PretrainedClassifier
+from bob.tasks.classification.feature_classifiers import fit_fewshot_probe, fit_linear, knn_vote
+from bob.tasks.classification.picture_classifiers import load_pretrained, train_finetuned
 from bob.tasks.ood.generalization.ood_generalization_result import (
     SEVERAL,
     Corrupted,
@@ -27,31 +27,31 @@ from bob.tasks.result import TaskResult
 def linear(job: Job, context: Context) -> TaskResult:
     """Score the logistic regression on frozen features."""
     require_scorable(job)
-    return on_shifts(LinearProbe(job, context))
+    return on_shifts(fit_linear(job, context))
 
 
 def knn(job: Job, context: Context) -> TaskResult:
     """Score the vote of the nearest training pictures."""
     require_scorable(job)
-    return on_shifts(KnnProbe(job, context))
+    return on_shifts(knn_vote(job, context))
 
 
 def fewshot(job: Job, context: Context) -> TaskResult:
     """Score the logistic regressions on a few pictures per class, as a mean over draws."""
     require_scorable(job)
-    return on_shifts(FewshotProbe(job, context))
+    return on_shifts(fit_fewshot_probe(job, context))
 
 
 def finetune(job: Job, context: Context) -> TaskResult:
     """Score the fine-tuned model."""
     require_scorable(job)
-    return on_shifts(FinetunedClassifier(job, context))
+    return on_shifts(train_finetuned(job, context))
 
 
 def pretrained_head(job: Job, context: Context) -> TaskResult:
     """Score the checkpoint's own ImageNet-1k head; a shift's classes are ImageNet's, by WordNet id."""
     require_scorable(job)
-    classifier = PretrainedClassifier(job, context)
+    classifier = load_pretrained(job, context)
     return on_shifts(classifier, own=wnid_labels(classifier.setup.pictures("test").classes))
 
 

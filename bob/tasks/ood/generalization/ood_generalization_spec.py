@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Annotated
+
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from bob.core.errors import ConfigError
 from bob.data.corruptions import frost_available
@@ -12,9 +14,10 @@ from bob.data.corruptions.names import CORRUPTIONS, NONE, SEVERITIES, check_corr
 from bob.data.imagenet import wnid_labels, wnids
 from bob.jobs.job import Job
 from bob.jobs.needs import corruptions_of, has_corruptions
+from bob.jobs.protocol_params import ProtocolParams, merged
 from bob.tasks.classification.classification_spec import FEWSHOT, FINETUNE, KNN, LINEAR, PRETRAINED_HEAD
 from bob.tasks.shifts import check_shifts
-from bob.tasks.spec import Param, Protocol, Task
+from bob.tasks.spec import Protocol, Task
 
 METRICS = {
     "mean_accuracy": "mean over shifts of the share of their test pictures that are right, each shift counting the"
@@ -28,12 +31,25 @@ METRICS = {
     " null unless all of them were scored at all five severities on ImageNet's 1,000 classes",
 }
 
-_OWN_PARAMS = {
-    "corruptions": Param(
-        default=(NONE,), doc="corruptions of the own test pictures, by name; or none, benchmark (15), extra (4) or all"
-    ),
-    "severities": Param(default=SEVERITIES, doc="severities of each corruption", low=1, high=5),
-}
+
+class CorruptionParams(ProtocolParams):
+    """Under which corruptions the own test pictures are scored."""
+
+    corruptions: tuple[str, ...] = Field(
+        (NONE,),
+        description="corruptions of the own test pictures, by name; or none, benchmark (15), extra (4) or all",
+    )
+    severities: tuple[Annotated[int, Field(ge=1, le=5)], ...] = Field(
+        SEVERITIES, description="severities of each corruption"
+    )
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        # Severities are checked even where nothing is corrupted.
+        check_corruptions(chosen_corruptions(self.corruptions) or CORRUPTIONS, self.severities)
+        return self
+
+
 _FEATURES = ("features", "other_features", "corrupted_features", "profile")
 
 
@@ -43,17 +59,10 @@ def _protocol(base: Protocol, uses: tuple[str, ...], budget: tuple[str, ...] = (
         base,
         doc=f"classification's {base.name}, scored on shifted and corrupted pictures that it never trained on",
         run=f"bob.tasks.ood.generalization.ood_generalization_protocols:{base.name}",
-        params={**base.params, **_OWN_PARAMS},
+        params=merged(base.params, CorruptionParams),
         budget=budget or base.budget,
         uses=uses,
-        check="bob.tasks.ood.generalization.ood_generalization_spec:check",
     )
-
-
-def check(params: Mapping[str, Any]) -> None:
-    """Raise ConfigError or UnknownNameError for corruptions or severities that are not known, or said twice."""
-    # Severities are checked even where nothing is corrupted.
-    check_corruptions(chosen_corruptions(params["corruptions"]) or CORRUPTIONS, params["severities"])
 
 
 def check_job(job: Job) -> None:
