@@ -51,7 +51,7 @@ types: .venv/.built
 	.venv/bin/mypy
 
 schema: .venv/.built
-	.venv/bin/python -m bob.jobs.suite > suites/schema.json
+	.venv/bin/python -m bob.jobs.suite_schema > suites/schema.json
 
 bench: .venv/.built
 	.venv/bin/python -m benchmarks

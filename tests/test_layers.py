@@ -56,6 +56,7 @@ LAYERS = (
         "bob.metrics",
         "bob.jobs.estimate",
         "bob.jobs.request",
+        "bob.jobs.suite_schema",
         "bob.jobs.asked",
     ),
     (

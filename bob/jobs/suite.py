@@ -1,9 +1,7 @@
-"""Suite files: YAML checked against a schema. ``python -m bob.jobs.suite`` prints it as JSON Schema for editors."""
+"""Suite files: YAML checked against a schema."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -160,12 +158,6 @@ def at_scale(suite: Suite, name: str | None) -> Suite:
     return suite.model_copy(update={key: value for key, value in scale if value is not None})
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a suite file, for editors."""
-    schema = Suite.model_json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
-
-
 def _fault(source: YamlSource, item: dict[str, Any]) -> str:
     location = item["loc"]
     path = source.known_path(location)
@@ -196,8 +188,3 @@ def _keys_at(path: tuple[str | int, ...]) -> list[str]:
 
 def _lower_first(text: str) -> str:
     return text[:1].lower() + text[1:]
-
-
-if __name__ == "__main__":
-    json.dump(json_schema(), sys.stdout, indent=1)
-    sys.stdout.write("\n")

@@ -65,11 +65,10 @@ def job_of(
     described = catalogue.find(backbone)
     spec = resolve_dataset(str(data), cache_dir=context.cache_dir, data_dir=None)
     entry = task.protocols[protocol]
-    defaults = {name: param.default for name, param in entry.params.items()}
     file = None
     if not described.is_control:
         file = weights.locate(described, weights_dirs=(), cache_dir=context.cache_dir)
-    chosen = tuple(sorted({**defaults, **params}.items()))
+    chosen = entry.resolve(params)
     return Job(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",

@@ -46,7 +46,7 @@ def execute(job: Job, context: Context) -> dict[str, Any]:
     """Note who runs, act, and on rank 0 append the row."""
     note(context, f"run {context.rank} {os.getpid()} {context.processes} {os.environ['WORLD_SIZE']}")
     meet(context)
-    ACTS[job.param("act")](context)
+    ACTS[dict(job.params)["act"]](context)
     row = base_row(job, context) | {"status": "ok", "score": 0.5}
     if context.rank == 0:
         ResultStore(context.results_dir).append(row)

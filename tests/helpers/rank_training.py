@@ -46,7 +46,7 @@ class Hungry(nn.Module):
 def execute(job: Job, context: Context) -> dict[str, Any]:
     """Search, evaluate, and leave what this rank has; rank 0 appends the row."""
     torch.set_num_threads(1)
-    ranks, act = Ranks.of(context), job.param("act")
+    ranks, act = Ranks.of(context), dict(job.params)["act"]
     found, weights = run_search(toy_search(context, ranks, act))
     folder = context.results_dir.parent / "found"
     folder.mkdir(exist_ok=True)

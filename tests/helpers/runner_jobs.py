@@ -57,8 +57,8 @@ def execute(job: Job, context: Context) -> dict[str, Any]:
     """Note who runs, act, append the row."""
     note(context, f"run {job.seed} {os.getpid()} {os.getppid()} {context.threads}")
     print(f"job {job.seed} says hello", flush=True)
-    ACTS[job.param("act")](job, context)
-    score = float("nan") if job.param("act") == "nan" else 0.5
+    ACTS[dict(job.params)["act"]](job, context)
+    score = float("nan") if dict(job.params)["act"] == "nan" else 0.5
     row = base_row(job, context) | {"status": "ok", "score": score}
     ResultStore(context.results_dir).append(row, {"sample_id": np.array(["a"]), "label": np.array([1])})
     note(context, f"end {job.seed}")
@@ -70,7 +70,7 @@ def make(need: Need, job: Job, context: Context) -> Path:
     note(context, f"run {need.key} {os.getpid()} {os.getppid()} {context.threads}")
     if job.dataset == "broken":
         raise ValueError("no artifact of broken things")
-    time.sleep(job.param("seconds"))
+    time.sleep(dict(job.params)["seconds"])
     path = ArtifactStore(context.cache_dir).get_or_make(need, lambda folder: None)
     note(context, f"end {need.key}")
     return path
@@ -100,7 +100,7 @@ class OddError(Exception):
 
 def sleep(job: Job, context: Context) -> None:
     """Sleep in small steps, reporting."""
-    steps = max(1, round(job.param("seconds") / 0.02))
+    steps = max(1, round(dict(job.params)["seconds"] / 0.02))
     for step in range(steps):
         context.progress("sleeping", step, steps)
         time.sleep(0.02)

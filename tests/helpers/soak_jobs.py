@@ -53,8 +53,8 @@ def soak_job(number: int) -> Job:
 
 def execute(job: Job, context: Context) -> dict[str, Any]:
     """Act and append the row; it has no outcomes, which would cost each process the import of pyarrow."""
-    ACTS[job.param("act")](job, context)
-    row = base_row(job, context) | {"status": "ok", "score": float("nan") if job.param("act") == "nan" else 0.5}
+    ACTS[dict(job.params)["act"]](job, context)
+    row = base_row(job, context) | {"status": "ok", "score": float("nan") if dict(job.params)["act"] == "nan" else 0.5}
     ResultStore(context.results_dir).append(row)
     return row
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_job import JOB
+from plain_job import JOB
 
 from bob.core.errors import DataMissingError, NumericalError, OutOfMemoryError, StoreError, WeightsMissingError
 from bob.data.dataset import DatasetSpec

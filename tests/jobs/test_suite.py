@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 
+import jsonschema
 import pydantic
 import pytest
 from places import REPOSITORY
 
 from bob.core.errors import SuiteError
 from bob.core.yaml_source import parse_yaml
-from bob.jobs.suite import at_scale, check_suite, json_schema, read_suite
+from bob.jobs.suite import at_scale, check_suite, read_suite
+from bob.jobs.suite_schema import json_schema
 
 GOOD = """\
 name: mine
@@ -107,3 +109,23 @@ def test_every_suite_of_the_project_is_valid_at_every_scale(path):
     assert suite.name == path.stem
     for name in [None, *suite.scales]:
         assert at_scale(suite, name).backbones
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "suites").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_schema_accepts_every_shipped_suite(path):
+    jsonschema.validate(read_suite(path).data, json_schema())
+
+
+@pytest.mark.parametrize(
+    ("params", "fits"),
+    [
+        ({"k": 5}, True),
+        ({"kk": 5}, False),
+        ({"k": 0}, False),
+        ({"k": "many"}, False),
+    ],
+)
+def test_the_schema_knows_the_parameters_of_each_protocol(params, fits):
+    entry = {"task": "classification", "protocols": [{"protocol": "knn", "params": params}]}
+    suite = {"name": "mine", "backbones": ["a.b"], "datasets": ["scenes"], "tasks": [entry]}
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(suite) == fits

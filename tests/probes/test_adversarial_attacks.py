@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from attack_helpers import shorten_autoattack
 from torch import nn
 
 from bob.backbones.backbone import InputConfig
@@ -133,21 +134,6 @@ def test_an_attack_stays_within_eps_and_within_the_pixel_range(trained, attack, 
     moved = lengths(images[:16], found, attack.norm)
     assert float(moved.max()) <= attack.eps * (1 + 1e-5)
     assert float(moved.max()) > 0
-
-
-def shorten_autoattack(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give AutoAttack 20 steps, 5 steps and 20 queries instead of 100, 100 and 5000."""
-    import pyautoattack
-
-    def standard(self, version):
-        assert version == "standard"
-        original(self, version)
-        for attack in (self.apgd, self.apgd_targeted):
-            attack.n_iter, attack.n_iter_2 = 20, 4
-        self.fab.n_iter, self.square.n_queries = 5, 20
-
-    original = pyautoattack.AutoAttack._set_version
-    monkeypatch.setattr(pyautoattack.AutoAttack, "_set_version", standard)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

@@ -284,7 +284,7 @@ def test_the_task_as_data_agrees_with_the_scores_the_columns_and_classification(
     for name, protocol in OOD_DETECTION.protocols.items():
         base = CLASSIFICATION.protocols[name]
         assert callable(load_reference(protocol.run)) and protocol.run.endswith(f":{name}")
-        assert base.params.items() <= protocol.params.items()
+        assert issubclass(protocol.params, base.params)
         assert (protocol.classifier, protocol.budget, protocol.epochs) == (base.classifier, base.budget, base.epochs)
         assert "classifier" in protocol.uses
 

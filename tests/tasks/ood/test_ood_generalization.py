@@ -49,7 +49,7 @@ from bob.tasks.ood.generalization.ood_generalization_result import (
     mean_replicates,
     scored_set,
 )
-from bob.tasks.ood.generalization.ood_generalization_spec import METRICS, OOD_GENERALIZATION, check
+from bob.tasks.ood.generalization.ood_generalization_spec import METRICS, OOD_GENERALIZATION, CorruptionParams
 from bob.tasks.result import TaskResult
 
 SCENES = "scenes:train=120,val=40,test=40"
@@ -371,9 +371,9 @@ def test_words_stand_for_corruptions_and_nonsense_is_refused():
         with pytest.raises(ConfigError, match=said):
             chosen_corruptions(names)
     with pytest.raises(UnknownNameError, match="Did you mean 'contrast'"):
-        check({"corruptions": ("contrst",), "severities": (1,)})
+        CorruptionParams.checked("linear", {"corruptions": ("contrst",), "severities": (1,)})
     with pytest.raises(ConfigError, match="severities holds 2 twice"):
-        check({"corruptions": ("none",), "severities": (2, 2)})
+        CorruptionParams.checked("linear", {"corruptions": ("none",), "severities": (2, 2)})
 
 
 @pytest.fixture(scope="module")
@@ -424,7 +424,7 @@ def test_the_task_as_data_agrees_with_the_columns_and_classification():
     for name, base in CLASSIFICATION.protocols.items():
         protocol = OOD_GENERALIZATION.protocols[name]
         assert callable(load_reference(protocol.run)) and protocol.run.endswith(f":{name}")
-        assert base.params.items() <= protocol.params.items()
+        assert issubclass(protocol.params, base.params)
         assert (protocol.classifier, protocol.epochs, protocol.trials) == (base.classifier, base.epochs, base.trials)
         assert set(protocol.budget) <= set(base.budget)
 

@@ -305,7 +305,7 @@ def test_one_task_takes_labelled_pictures_and_given_queries(made, tmp_path):
     (given,) = plan(tmp_path, f"revisited:{made[0] / 'given'}").jobs
     (linear,) = plan(tmp_path, str(made[0] / "textures"), "classification", "linear").jobs
     assert features_need(labelled).key == features_need(linear).key
-    assert {job.param("queries_per_class") for job in (labelled, given)} == {50}
+    assert {dict(job.params)["queries_per_class"] for job in (labelled, given)} == {50}
     assert 0 < (given.estimate_s or 0) < (labelled.estimate_s or 0), "a train split that is not there costs nothing"
 
 
