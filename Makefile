@@ -10,7 +10,7 @@ TEST_PROCESSES ?= 2
 BOB     := .venv/bin/bob
 
 .DEFAULT_GOAL := help
-.PHONY: help suite test test-all test-slurm lint types schema bench clean
+.PHONY: help suite test test-all test-slurm lint types schema docs wheel bench clean
 
 help:
 	@echo "make suite SUITE=small_backbones   run a suite and print its ranking (SCALE=paper DATA=FOLDER for the real thing)"
@@ -19,6 +19,8 @@ help:
 	@echo "make test-all                      the slow tests as well, with coverage"
 	@echo "make test-slurm                    the tests on a real SLURM; SLURM_CONF=\$$(.ci/slurm start DIR) starts one here"
 	@echo "make lint types                    ruff and mypy"
+	@echo "make docs                          the documentation site, in build/site"
+	@echo "make wheel                         a wheel with the suites, in dist"
 	@echo "make bench                         the benchmarks, as ratios to a bare PyTorch loop"
 
 # The stamp is newer than what it was built from, so an edited pyproject.toml or constraints.txt reinstalls.
@@ -53,8 +55,21 @@ types: .venv/.built
 schema: .venv/.built
 	.venv/bin/python -m bob.jobs.suite_schema > suites/schema.json
 
+# Its own environment: the site is made from the sources alone and needs no torch.
+.venv-docs/.built: pyproject.toml constraints.txt .venv/.built
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$(.venv/bin/python -m tests.helpers.extra docs)
+	@touch $@
+
+docs: .venv-docs/.built
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+
+wheel: .venv/.built
+	rm -rf build/lib build/bdist.* dist
+	.venv/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+
 bench: .venv/.built
 	.venv/bin/python -m benchmarks
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv .venv-docs build dist *.egg-info

@@ -12,6 +12,7 @@ values.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -154,7 +155,7 @@ def _expected(field: FieldInfo, fault: dict[str, Any]) -> str:
     if kind == "value_error":
         return str(context["error"])
     if kind == "literal_error":
-        return f"one of {context['expected']}"
+        return "one of " + ", ".join(re.findall(r"'([^']*)'", context["expected"]))
     if kind == "finite_number" and not wants_whole:
         return "a finite number"
     words = {"int": "a whole number", "finite": "a whole number", "float": "a number", "bool": "true or false"}

@@ -53,7 +53,7 @@ def test_a_dense_job_states_its_budget_and_every_parameter(settings):
     (job,) = (job for job in plan(SUITE, settings).jobs if job.task == "detection")
     assert (job.budget.images_seen, job.budget.trials) == (12 * 20, 1)
     assert dict(job.params)["levels"] == (8, 16)
-    assert set(dict(job.params)) == set(TASKS.get("detection").protocols["frozen"].params)
+    assert set(dict(job.params)) == set(TASKS.get("detection").protocols["frozen"].params.model_fields)
 
 
 def test_an_unknown_backbone_of_a_task_is_named_with_its_line(settings):

@@ -350,7 +350,7 @@ def test_a_suite_plans_jobs_that_share_features_and_classifier(made, tmp_path):
             for task in ("adversarial_robustness", "classification")
         ]
         assert keys[0] == keys[1] and any(key.startswith("classifier") for key in keys[0])
-    assert jobs["adversarial_robustness", "linear"].param("eps_linf") == 2.0
+    assert dict(jobs["adversarial_robustness", "linear"].params)["eps_linf"] == 2.0
 
 
 @pytest.mark.parametrize(
