@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ def _private_user_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     """Keep tests off the user's own cache, hub and network."""
     monkeypatch.setenv("BOB_CACHE", str(tmp_path / "user-cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("bob.core.settings._in_use", contextvars.ContextVar("cache of this test", default=None))
 
 
 @pytest.fixture

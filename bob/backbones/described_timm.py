@@ -1,31 +1,23 @@
-"""Any timm checkpoint outside the catalogue: described once by a child process, kept in the user's cache."""
+"""Any timm checkpoint outside the catalogue: described once by a child process, kept in the cache."""
 
 from __future__ import annotations
 
 import functools
 import json
 import logging
-import os
 import subprocess
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from bob.backbones.backbone import Backbone, InputConfig
 from bob.core.errors import BobError
 from bob.core.files import write_text
 from bob.core.process import module_command
+from bob.core.settings import cache_dir_in_use
 
 log = logging.getLogger(__name__)
 
 CHILD_TIMEOUT_S = 300
-
-
-def user_cache_dir() -> Path:
-    """Return the folder for what can be made again: ``BOB_CACHE``, ``XDG_CACHE_HOME/bob`` or ``~/.cache/bob``."""
-    if own := os.environ.get("BOB_CACHE"):
-        return Path(own).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "bob"
 
 
 def known_names() -> tuple[str, ...]:
@@ -55,7 +47,7 @@ def from_facts(facts: dict[str, Any]) -> Backbone:
 
 def _cached(key: str, argument: str) -> Any:
     """Read an answer from the cache, or ask a child process and keep what it says."""
-    path = user_cache_dir() / "backbones" / f"timm-{_timm_version()}" / f"{key}.json"
+    path = cache_dir_in_use() / "backbones" / f"timm-{_timm_version()}" / f"{key}.json"
     try:
         return json.loads(path.read_text())
     except FileNotFoundError:

@@ -37,11 +37,13 @@ def profile(options: argparse.Namespace) -> int:
     from bob.backbones import catalogue
     from bob.core.devices import choose_device, cpu_count
     from bob.core.plugins import load_plugin
+    from bob.core.settings import use_cache_dir
     from bob.training.precision import choose_precision
     from bob.training.profiling import measure_profile
 
     for plugin in options.plugin or ():
         load_plugin(plugin)
+    use_cache_dir(settings_from(options).cache_dir)
     backbone = catalogue.find(options.backbone)
     device, _ = choose_device(options.device)
     cache_dir = settings_from(options).cache_dir

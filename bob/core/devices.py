@@ -117,7 +117,7 @@ def choose_device(choice: str = "auto", *, cores: int | None = None) -> tuple[st
         return "cuda", _gpu_name(found[0])
     if choice == "cuda":
         raise ConfigError("device 'cuda': no NVIDIA GPU is visible.", hint="'bob doctor' shows what there is.")
-    return "cpu", f"{_processor_name()}, {cores or cpu_count()} cores"
+    return "cpu", f"{processor_name()}, {cores or cpu_count()} cores"
 
 
 def plan_slots(
@@ -195,7 +195,8 @@ def _nvidia_smi(fields: str) -> list[list[str]]:
     return [[field.strip() for field in line.split(",")] for line in done.stdout.splitlines() if line.strip()]
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """Return the name of the processor, as the kernel or else Python has it."""
     path = Path("/proc/cpuinfo")
     for line in path.read_text().splitlines() if path.exists() else []:
         if line.startswith("model name"):

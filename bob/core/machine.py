@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
+from bob.core.devices import processor_name
 from bob.core.files import digest, write_text
 
 if TYPE_CHECKING:
@@ -22,11 +23,12 @@ log = logging.getLogger(__name__)
 CLEAR_WIN = 1.3  # below this the gain is not worth the rounding
 REPEATS = 3
 BUSY_SHARE = 0.1  # of the host's CPU time: where others take more, times measured meanwhile are too long
-CPU_INFO = Path("/proc/cpuinfo")
 
 
-def hardware_class(device: str, threads: int) -> str:
-    """Return what timings on this device are comparable within: ``NVIDIA H200``, or ``AMD EPYC 9B14, 2 threads``.
+def device_name(device: str, threads: int) -> str:
+    """Return what computes, for what depends on it: ``NVIDIA H200``, or ``AMD EPYC 9B14, 2 threads``.
+
+    The hardware class of a row, which says how many cores a job's machine has, is ``devices.choose_device``'s.
 
     Args:
         device: "cpu", or "cuda:0", which imports torch.
@@ -36,17 +38,7 @@ def hardware_class(device: str, threads: int) -> str:
         import torch
 
         return torch.cuda.get_device_name(device)
-    return f"{_cpu_name()}, {threads} thread{'s' if threads != 1 else ''}"
-
-
-def _cpu_name() -> str:
-    import platform
-
-    fields = {}
-    if CPU_INFO.exists():
-        lines = (line.partition(":") for line in CPU_INFO.read_text().splitlines())
-        fields = {key.strip(): value.strip() for key, _, value in lines}
-    return fields.get("model name") or platform.processor() or platform.machine()
+    return f"{processor_name()}, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def autocast(device: str, precision: str) -> AbstractContextManager[Any]:
@@ -67,7 +59,7 @@ def faster_precision(device: str, cache_dir: Path) -> str:
     """
     import torch
 
-    key = {"hardware": hardware_class(device, torch.get_num_threads()), "torch": torch.__version__}
+    key = {"hardware": device_name(device, torch.get_num_threads()), "torch": torch.__version__}
     path = cache_dir / "precision" / f"{digest(key)}.json"
     try:
         return str(json.loads(path.read_text())["precision"])

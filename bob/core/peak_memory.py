@@ -65,14 +65,20 @@ def peak_rise_mb(work: Callable[[], Any], device: str) -> float:
     if device.startswith("cuda"):
         return _cuda_rise_mb(work, device)
     _give_back_free_memory()
-    try:
-        CLEAR_REFS.write_text(RESET_PEAK)
-    except OSError as error:
-        message = f"peak memory cannot be measured here: {CLEAR_REFS} cannot be written ({error})."
-        raise NoCounterError(message) from error
+    if not reset_peak():
+        raise NoCounterError(f"peak memory cannot be measured here: {CLEAR_REFS} cannot be written.")
     before = status_kb("VmRSS")
     work()
     return max(0.0, (status_kb("VmHWM") - before) * 1024 / MB)
+
+
+def reset_peak() -> bool:
+    """Set this process's peak resident set to what is in use now; return whether the system allows that."""
+    try:
+        CLEAR_REFS.write_text(RESET_PEAK)
+    except OSError:
+        return False
+    return True
 
 
 def _cuda_rise_mb(work: Callable[[], Any], device: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,20 @@ class Settings:
             data_dir=Path(data_dir or environment.get("BOB_DATA") or cache_dir / "data").expanduser(),
             weights_dirs=tuple(Path(part).expanduser() for part in named),
         )
+
+
+_in_use: contextvars.ContextVar[Path | None] = contextvars.ContextVar("bob_cache_dir", default=None)
+
+
+def use_cache_dir(folder: Path) -> None:
+    """Have everything that is looked up from now on be kept in this cache folder, ``Settings.cache_dir``."""
+    _in_use.set(folder)
+
+
+def cache_dir_in_use() -> Path:
+    """Return the cache folder of this invocation; before it is known, that of the environment or the default."""
+    own = _in_use.get() or os.environ.get("BOB_CACHE")
+    return Path(own).expanduser() if own else default_cache_dir()
 
 
 def default_cache_dir() -> Path:

@@ -12,6 +12,8 @@ import re
 # stands for bytes that are no UTF-8, which cannot be written at all.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
 _USER = re.compile(r"(\w+://)[^/\s@'\"]+@")
 _QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")>]+")

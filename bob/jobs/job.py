@@ -75,7 +75,7 @@ class Need:
     """An artifact a job needs before it starts.
 
     Attributes:
-        kind: "features", "classifier" or "profile".
+        kind: The name of one of ``bob.jobs.needs.KINDS``.
         content: What makes it, as sorted pairs of JSON values: its address is their digest.
         exclusive: Whether nothing else may run on the device while it is made (a profile).
     """
@@ -151,7 +151,7 @@ class Job:
         return self.backbone.partition(".")[2] == RANDOM_TAG
 
     def _identity(self) -> dict[str, Any]:
-        content = {name: plain(getattr(self, name)) for name in IDENTITY_FIELDS}
+        content = {name: as_values(getattr(self, name)) for name in IDENTITY_FIELDS}
         # In no order that a suite could change.
         content["others"] = sorted([other.role, other.fingerprint] for other in self.others)
         if not self.others:
@@ -161,7 +161,7 @@ class Job:
         return content
 
 
-def plain(value: Any) -> Any:
+def as_values(value: Any) -> Any:
     """Return dataclasses as dicts (one level is enough here, and ``dataclasses.asdict`` is 20 times slower)."""
     if isinstance(value, InputConfig | Budget):
         return vars(value)

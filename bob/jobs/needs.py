@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from bob.data.corruptions.names import chosen_corruptions
-from bob.jobs.job import Job, Need, OtherData, plain
+from bob.jobs.job import Job, Need, OtherData, as_values
 from bob.jobs.provenance import library_versions
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArtifactKind:
+    """One kind of artifact.
+
+    Attributes:
+        name: The head of its address.
+        build: ``module:function`` called with (setup, need, folder), which fills the folder.
+        exclusive: Whether nothing else may run on the device while it is made.
+        trains: Whether making it trains a network, if the job's protocol does.
+        optional: Whether a failure to make it costs no job its score.
+    """
+
+    name: str
+    build: str
+    exclusive: bool = False
+    trains: bool = False
+    optional: bool = False
+
+
+FEATURES = ArtifactKind(name="features", build="bob.tasks.features:write_features")
+CLASSIFIER = ArtifactKind(name="classifier", build="bob.tasks.classification.classifiers:write_classifier", trains=True)
+PROFILE = ArtifactKind(name="profile", build="bob.tasks.artifact_makers:write_profile", exclusive=True, optional=True)
+KINDS = {kind.name: kind for kind in (FEATURES, CLASSIFIER, PROFILE)}
 
 FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 CLASSIFIER_VERSION = 1  # raised when training or probes change what a classifier is
@@ -16,14 +42,13 @@ CORRUPTIONS_VERSION = 1  # raised when a corruption changes
 
 def needs_of(job: Job) -> tuple[Need, ...]:
     """Return what a job's protocol needs, in the order in which it is made."""
-    return tuple(need for kind in job.uses for need in _MAKERS[kind](job))
+    return tuple(need for use in job.uses for need in _MAKERS[use](job))
 
 
 def profile_need(job: Job) -> Need:
     """Return the cost of the job's architecture. Weights do not change it: every checkpoint and control shares it."""
     return _need(
-        "profile",
-        exclusive=True,
+        PROFILE,
         arch=job.backbone.partition(".")[0],
         code=job.code,
         hardware=job.hardware,
@@ -35,13 +60,13 @@ def profile_need(job: Job) -> Need:
 def features_need(job: Job) -> Need:
     """Return the features of the job's own data set, all splits that it has."""
     caps = (job.budget.max_train, job.budget.max_val, job.budget.max_test)
-    return _need("features", **_extraction(job), dataset=job.dataset_fingerprint, caps=caps)
+    return _need(FEATURES, **_extraction(job), dataset=job.dataset_fingerprint, caps=caps)
 
 
 def other_features_need(job: Job, other: OtherData) -> Need:
     """Return the features of the test pictures of another data set, through the same model."""
     return _need(
-        "features",
+        FEATURES,
         **_extraction(job),
         **_statistics(job),
         dataset=other.fingerprint,
@@ -55,7 +80,7 @@ def other_features_need(job: Job, other: OtherData) -> Need:
 def corrupted_features_need(job: Job) -> Need:
     """Return the features of the job's own test pictures under each of its corruptions."""
     return _need(
-        "features",
+        FEATURES,
         **_extraction(job),
         **_statistics(job),
         dataset=job.dataset_fingerprint,
@@ -68,7 +93,7 @@ def classifier_need(job: Job) -> Need:
     """Return the classifier that the job's protocol trains on its own data set, whatever it is scored on."""
     budget = {**vars(job.budget), "max_test": None}
     return _need(
-        "classifier",
+        CLASSIFIER,
         **{name: value for name, value in _extraction(job).items() if name != "made_by"},
         made_by=(CLASSIFIER_VERSION, FEATURES_VERSION, *library_versions()),
         dataset=job.dataset_fingerprint,
@@ -99,7 +124,7 @@ def _extraction(job: Job) -> dict[str, Any]:
         "weights_sha256": job.weights_sha256,
         "code": job.code,
         "initialisation_seed": job.seed if job.is_control else None,
-        "input": plain(job.input),
+        "input": as_values(job.input),
         "precision": job.precision,
         "made_by": (FEATURES_VERSION, *library_versions()),
         # What "auto" comes to depends on the hardware, and so do the features.
@@ -112,10 +137,16 @@ def _statistics(job: Job) -> dict[str, Any]:
     return {"statistics_of": (job.dataset_fingerprint, job.budget.max_train) if job.is_control else None}
 
 
-def _need(kind: str, *, exclusive: bool = False, **content: Any) -> Need:
-    return Need(kind=kind, content=tuple(sorted(content.items())), exclusive=exclusive)
+def trains(job: Job, need: Need | None = None) -> bool:
+    """Tell whether a job trains a network, or making an artifact on its behalf does: several devices can share that."""
+    return job.budget.images_seen is not None and (need is None or KINDS[need.kind].trains)
 
 
+def _need(kind: ArtifactKind, **content: Any) -> Need:
+    return Need(kind=kind.name, content=tuple(sorted(content.items())), exclusive=kind.exclusive)
+
+
+# What a protocol may name under ``uses``, and the artifacts that this means for a job.
 _MAKERS: dict[str, Callable[[Job], tuple[Need, ...]]] = {
     "profile": lambda job: (profile_need(job),),
     "features": lambda job: (features_need(job),),

@@ -16,7 +16,7 @@ from bob.core.errors import (
 )
 from bob.core.files import sha256_file
 from bob.core.registry import resolved
-from bob.core.settings import Settings
+from bob.core.settings import Settings, use_cache_dir
 from bob.core.yaml_source import YamlSource
 from bob.data.dataset import DatasetSpec
 from bob.jobs.code_version import plugin_code
@@ -91,6 +91,7 @@ def expand(
     Raises:
         SuiteError: A backbone, task, protocol, parameter or data set that does not exist; file, line, did-you-mean.
     """
+    use_cache_dir(settings.cache_dir)
     suite = with_plugins(suite, source)
     groups = _backbones(suite, source)
     backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))

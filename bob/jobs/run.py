@@ -21,12 +21,13 @@ from bob.core.files import canonical_json
 from bob.core.peak_memory import is_shortage
 from bob.core.plugins import load_plugin
 from bob.core.registry import resolved
+from bob.core.settings import use_cache_dir
 from bob.core.text import without_secrets
 from bob.data.dataset import DatasetSpec
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
-from bob.jobs.needs import needs_of
+from bob.jobs.needs import PROFILE, needs_of
 from bob.jobs.provenance import allocation_id, now, provenance
 from bob.store import ResultStore
 from bob.tasks.metric_columns import further_metrics
@@ -73,6 +74,7 @@ def run_job(job: Job, context: Context) -> dict[str, Any]:
 
 def base_row(job: Job, context: Context) -> dict[str, Any]:
     """Return the columns every row of a job has, whatever comes of it: identity and provenance. Imports no torch."""
+    use_cache_dir(context.cache_dir)
     for plugin in job.plugins:
         load_plugin(plugin)
     backbone = catalogue.find(job.backbone)
@@ -137,7 +139,7 @@ def _profile(job: Job, context: Context) -> Mapping[str, Any]:
     artifacts = ArtifactStore(context.cache_dir)
     for need in needs_of(job):
         # A profile that could not be measured costs the row its cost columns, never its score.
-        if need.kind == "profile" and artifacts.has(need):
+        if need.kind == PROFILE.name and artifacts.has(need):
             return json.loads((artifacts.path(need) / "profile.json").read_text())
     return {}
 

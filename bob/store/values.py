@@ -24,7 +24,7 @@ def clean_row(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         StoreError: A value does not fit its column, a score is not finite, or the status is not known.
     """
-    values = {str(name): plain(value) for name, value in row.items()}
+    values = {str(name): storable(value) for name, value in row.items()}
     if values.get("status") not in STATUSES:
         raise StoreError(f"status {values.get('status')!r} is not one of {', '.join(STATUSES)}.")
     _check_scores(values)
@@ -36,7 +36,7 @@ def clean_row(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, "schema_version": ROW_SCHEMA_VERSION}
 
 
-def plain(value: Any) -> Any:
+def storable(value: Any) -> Any:
     """Return one value as None, bool, int, float or str: numpy scalars unwrapped, containers as JSON text."""
     if value is None or isinstance(value, bool):
         return value
@@ -49,23 +49,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:
-        return plain(value.item())
-    return json.dumps(_plain_tree(value), sort_keys=True, allow_nan=False)
+        return storable(value.item())
+    return json.dumps(_storable_tree(value), sort_keys=True, allow_nan=False)
 
 
-def _plain_tree(value: Any) -> Any:
+def _storable_tree(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain_tree(item) for key, item in value.items()}
+        return {str(key): _storable_tree(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [
-            _plain_tree(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)
+            _storable_tree(item) for item in (sorted(value, key=repr) if isinstance(value, set | frozenset) else value)
         ]
     if hasattr(value, "tolist") and getattr(value, "ndim", 0) > 0:
-        return _plain_tree(value.tolist())
+        return _storable_tree(value.tolist())
     is_scalar = value is None or isinstance(value, str | numbers.Real | PurePath) or getattr(value, "ndim", None) == 0
     if not is_scalar:
         raise StoreError(f"a value of type {type(value).__name__} cannot be stored in a row: {value!r:.100}.")
-    leaf = plain(value)
+    leaf = storable(value)
     return str(leaf) if isinstance(leaf, float) and not math.isfinite(leaf) else leaf
 
 

@@ -13,13 +13,14 @@ from pathlib import Path
 from bob.core.errors import BobError
 from bob.core.files import canonical_json, write_text
 from bob.core.machine import BUSY_SHARE
+from bob.core.registry import resolved
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job, Need
+from bob.jobs.needs import KINDS
 from bob.tasks.setup import Setup
 from bob.training.distributed import Ranks
 
-Maker = Callable[[Setup, Need, Path], None]
 BUILD, HAVE = "build", "have"  # what rank 0 tells the others of an artifact
 PROFILE_FILE = "profile.json"
 PROFILE_ATTEMPTS = 3
@@ -32,7 +33,7 @@ def make(need: Need, job: Job, context: Context) -> Path:
     """Return the folder of an artifact, making it if nobody has yet.
 
     Args:
-        need: One of ``job.needs()``.
+        need: One of ``needs_of(job)``.
         job: A job that needs it; any other that does would make the same.
         context: The circumstances. Of several processes all must ask; rank 0 holds the lease and writes, the others
             build beside it where the work is shared, and throw away what they have.
@@ -40,9 +41,9 @@ def make(need: Need, job: Job, context: Context) -> Path:
     Raises:
         BobError: The kind is unknown, or the artifact cannot be made.
     """
-    if need.kind not in MAKERS:
-        raise BobError(f"artifact kind {need.kind!r} is not known: expected one of {', '.join(MAKERS)}.")
-    build = functools.partial(_build, MAKERS[need.kind], need, job, context)
+    if need.kind not in KINDS:
+        raise BobError(f"artifact kind {need.kind!r} is not known: expected one of {', '.join(KINDS)}.")
+    build = functools.partial(_build, need, job, context)
     ranks = Ranks.of(context)
     if not ranks.first:
         return _beside(need, build, context, ranks)
@@ -66,23 +67,12 @@ def _beside(need: Need, build: Callable[[Path], None], context: Context, ranks: 
     return ArtifactStore(context.cache_dir).path(need)
 
 
-def _build(maker: Maker, need: Need, job: Job, context: Context, folder: Path) -> None:
-    maker(Setup.of(job, context), need, folder)
+def _build(need: Need, job: Job, context: Context, folder: Path) -> None:
+    resolved(KINDS[need.kind].build)(Setup.of(job, context), need, folder)
 
 
-def _features(setup: Setup, need: Need, folder: Path) -> None:
-    from bob.tasks.features import write_features
-
-    write_features(setup, need, folder)
-
-
-def _classifier(setup: Setup, need: Need, folder: Path) -> None:
-    from bob.tasks.classification.classifiers import write_classifier
-
-    write_classifier(setup, need, folder)
-
-
-def _profile(setup: Setup, need: Need, folder: Path) -> None:
+def write_profile(setup: Setup, need: Need, folder: Path) -> None:
+    """Measure what the job's architecture costs, and write it to a folder."""
     from bob.training.profiling import measure_profile
 
     measure = functools.partial(
@@ -107,6 +97,3 @@ def _least_busy(measure: Callable[[], dict[str, float | str]]) -> dict[str, floa
         time.sleep(PROFILE_PAUSE_S)
         best = min(best, measure(), key=lambda figures: float(figures["profile_others_cpu"]))
     return best
-
-
-MAKERS: dict[str, Maker] = {"features": _features, "classifier": _classifier, "profile": _profile}

@@ -16,7 +16,7 @@ from bob.backbones.backbone import InputConfig
 from bob.backbones.loader import build_backbone
 from bob.backbones.pyramid import build_pyramid
 from bob.backbones.weights import fetch, locate
-from bob.core.settings import Settings
+from bob.core.settings import Settings, use_cache_dir
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import features_need
@@ -117,6 +117,7 @@ def built_model(
     **options: Any,
 ) -> nn.Module:
     """Return a backbone with its weights on the CPU, in evaluation mode; see ``bob.load_backbone``."""
+    use_cache_dir(settings.cache_dir)
     backbone = catalogue.find(name)
     path: Path | None = None
     if not backbone.is_control:

@@ -16,7 +16,7 @@ import torch
 
 from bob.backbones.loader import BackboneModel
 from bob.core.errors import NumericalError
-from bob.core.machine import hardware_class
+from bob.core.machine import device_name
 from bob.core.version import __version__
 from bob.data.loading import Change, PictureBatches
 from bob.data.pictures import Pictures
@@ -102,7 +102,7 @@ def _circumstances(setup: Setup, need: Need, model: BackboneModel) -> dict[str, 
     threads = setup.context.threads
     return {
         "need": need.key,
-        "device": hardware_class(str(setup.device), threads),
+        "device": device_name(str(setup.device), threads),
         "threads": threads,
         "precision": setup.precision,
         "batch": EVALUATION_BATCH,

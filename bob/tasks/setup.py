@@ -18,6 +18,7 @@ from bob.backbones.backbone import Backbone
 from bob.backbones.loader import BackboneModel, build_backbone, estimate_batch_norm
 from bob.core.errors import DataError, DataMissingError
 from bob.core.plugins import load_plugin
+from bob.core.settings import use_cache_dir
 from bob.data.corrupted import Corruption, require_corruptions
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.loading import Change, PictureBatches
@@ -66,6 +67,7 @@ class Setup:
     @classmethod
     def of(cls, job: Job, context: Context) -> Setup:
         """Resolve a job's circumstances and limit torch to the context's threads."""
+        use_cache_dir(context.cache_dir)
         for plugin in job.plugins:
             load_plugin(plugin)
         torch.set_num_threads(context.threads)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import resource
-from pathlib import Path
 
 import torch
 
-from bob.core.peak_memory import is_shortage
+from bob.core.peak_memory import is_shortage, reset_peak, status_kb
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -31,28 +30,13 @@ class PeakMemory:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
-            self._can_reset = _reset_high_water_mark()
+            self._can_reset = reset_peak()
 
     def mb(self) -> float:
         """Return the peak so far in MB (10^6 bytes)."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 1e6
-        return (_high_water_mark_kib() if self._can_reset else _rusage_kib()) * 1024 / 1e6
-
-
-def _reset_high_water_mark() -> bool:
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
-
-
-def _high_water_mark_kib() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1])
-    return _rusage_kib()
+        return (status_kb("VmHWM") if self._can_reset else _rusage_kib()) * 1024 / 1e6
 
 
 def _rusage_kib() -> int:

@@ -19,15 +19,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bob.backbones.backbone import Backbone
 from bob.backbones.catalogue import control_of
-from bob.backbones.described_timm import user_cache_dir
 from bob.backbones.loader import BackboneModel, build_backbone, prepare
 from bob.backbones.user_backbones import user_backbone
 from bob.core.errors import ConfigError
-from bob.core.machine import Neighbours, autocast, faster_precision, hardware_class, seconds
+from bob.core.machine import Neighbours, autocast, device_name, faster_precision, seconds
 from bob.core.peak_memory import MB, NoCounterError, peak_rise_mb
+from bob.core.settings import cache_dir_in_use
 from bob.training.memory_backoff import is_out_of_memory
 
-__all__ = ["faster_precision", "hardware_class", "measure_profile"]
+__all__ = ["device_name", "faster_precision", "measure_profile"]
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def measure_profile(
         raise ConfigError(f"precision {precision!r} is not known: expected one of {', '.join(PRECISIONS)}.")
     with _threads(threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        used = faster_precision(device, user_cache_dir()) if precision == "auto" else precision
+        used = faster_precision(device, cache_dir_in_use()) if precision == "auto" else precision
         model = _untrained(backbone, image_size, seed)
         neighbours = Neighbours()
         static = _static_costs(model)
@@ -86,7 +86,7 @@ def measure_profile(
         measured |= bench.memory(int(measured["throughput_batch"]), weights_mb=static["model_mb"])
     circumstances: dict[str, float | str] = {
         "profile_threads": threads,
-        "profile_device": hardware_class(device, threads),
+        "profile_device": device_name(device, threads),
         "profile_precision": used,
         "profile_image_size": image_size,
         "profile_torch": torch.__version__,

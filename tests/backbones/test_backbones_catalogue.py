@@ -13,10 +13,12 @@ import pytest
 from packaging.version import Version
 from places import REPOSITORY
 
+import bob
 from bob.backbones import catalogue as cat
 from bob.backbones import described_timm as described
 from bob.backbones.backbone import Backbone
 from bob.core.errors import BobError, ConfigError, UnknownNameError
+from bob.core.settings import cache_dir_in_use
 
 NAMES = [entry.name for entry in cat.catalogue()]
 
@@ -117,7 +119,7 @@ def test_a_checkpoint_outside_the_catalogue_is_described_once_and_cached(told_na
 
 def test_a_damaged_cached_description_is_made_again(told_names):
     cat.find("resnet26.bt_in1k")
-    [path] = described.user_cache_dir().rglob("facts-*.json")
+    [path] = cache_dir_in_use().rglob("facts-*.json")
     path.write_text('{"name": "resn')
     assert cat.find("resnet26.bt_in1k").name == "resnet26.bt_in1k"
     assert told_names.count("resnet26.bt_in1k") == 2
@@ -177,3 +179,11 @@ def test_native_resolution_is_the_checkpoints_own():
 def test_a_wrong_resolution_is_refused_with_what_is_expected(resolution, size):
     with pytest.raises(ConfigError, match="expected"):
         cat.resolve_input(cat.find("resnet50.a1_in1k"), resolution=resolution, image_size=size)
+
+
+def test_a_description_is_kept_in_the_cache_that_was_named_and_nowhere_else(tmp_path, monkeypatch):
+    monkeypatch.setattr("bob.backbones.described_timm._ask_child", lambda argument: ["someones_net.v1"])
+    bob.plan(backbones="tf_efficientnet_lite0.in1k", data="scenes", cache=tmp_path / "named")
+    assert described.known_names() == ("someones_net.v1",)
+    assert list((tmp_path / "named").rglob("names.json"))
+    assert not list((tmp_path / "user-cache").rglob("names.json"))

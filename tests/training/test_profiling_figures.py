@@ -62,7 +62,7 @@ def test_a_profile_has_every_column_of_the_row_with_its_circumstances(lite0):
     assert not FIGURES - set(lite0)
     assert not FIGURES - columns
     assert (lite0["profile_threads"], lite0["profile_precision"], lite0["profile_image_size"]) == (1, "fp32", 128)
-    assert lite0["profile_device"] == hardware.hardware_class("cpu", 1)
+    assert lite0["profile_device"] == hardware.device_name("cpu", 1)
     assert json.loads(json.dumps(lite0)) == lite0
 
 
@@ -184,9 +184,9 @@ def test_a_profile_on_a_busy_host_is_taken_again_and_the_least_busy_kept(monkeyp
 
 
 def test_the_hardware_class_names_the_processor_and_its_threads():
-    assert hardware.hardware_class("cpu", 2).endswith(", 2 threads")
-    assert hardware.hardware_class("cpu", 1).endswith(", 1 thread")
-    assert hardware.hardware_class("cpu", 1) != hardware.hardware_class("cpu", 2)
+    assert hardware.device_name("cpu", 2).endswith(", 2 threads")
+    assert hardware.device_name("cpu", 1).endswith(", 1 thread")
+    assert hardware.device_name("cpu", 1) != hardware.device_name("cpu", 2)
 
 
 @pytest.mark.parametrize(("bf16_s", "chosen"), [(0.5, "bf16"), (0.9, "fp32"), (1.0 / 1.3, "bf16"), (30.0, "fp32")])

@@ -12,7 +12,6 @@ from pathlib import Path
 from bob.core.devices import cpu_count, crowded, plan_slots
 from bob.core.errors import ConfigError, DataMissingError, WeightsMissingError
 from bob.core.interrupts import Interrupts
-from bob.core.registry import load_reference
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
@@ -22,6 +21,7 @@ from bob.runners.local.session import Session, Setting
 from bob.runners.ranks.rank_commands import processes_per_node
 from bob.runners.worker import worker
 from bob.runners.worker.assignment import References
+from bob.runners.worker.failure_rows import record_failure
 from bob.runners.worker.worker_server import ForkServer, server_environment
 from bob.store import ResultStore
 
@@ -252,9 +252,9 @@ class LocalRunner:
             threads=self._setting.slots[0].threads,
             attempt=uuid.uuid4().hex[:12],
         )
-        build = load_reference(self._setting.references.failure_row)
         kind = DataMissingError if job.dataset_spec is None else WeightsMissingError
-        self._store.append(build(job, context, status="skipped", error_class=kind.__name__, message=job.missing))
+        said = {"status": "skipped", "error_class": kind.__name__, "message": str(job.missing)}
+        record_failure(self._setting.references, job, context, **said)
         return True
 
     def _failures(self, jobs: list[Job], statuses: dict[str, str]) -> list[Failure]:

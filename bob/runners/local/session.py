@@ -15,10 +15,10 @@ from pathlib import Path
 from bob.core.devices import Slot
 from bob.core.interrupts import Interrupts
 from bob.core.lease import Lease
-from bob.core.registry import load_reference
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
+from bob.jobs.needs import KINDS
 from bob.jobs.provenance import allocation_id
 from bob.runners.local.attempt import Attempt, Outcome
 from bob.runners.local.clock import Clock
@@ -32,6 +32,7 @@ from bob.runners.state.cancellations import Cancellations
 from bob.runners.state.presence import AtWork, Presence
 from bob.runners.state.starts import Starts, out_of_attempts
 from bob.runners.worker.assignment import Assignment, References
+from bob.runners.worker.failure_rows import record_failure
 from bob.runners.worker.worker_server import ForkServer
 from bob.store import ResultStore
 from bob.store.records import explained
@@ -338,7 +339,7 @@ class Session:
             return
         if outcome["status"] == "ok":
             self._schedule.done(attempt.work)
-        elif need is not None and need.kind == "profile":
+        elif need is not None and KINDS[need.kind].optional:
             # What a backbone costs is beside the point of its scores: a lack of the figures costs no job.
             why = f"{outcome['status']}, {outcome['error_class']}: {outcome['error_message']}"
             self._display.note(f"No profile of {job.backbone} ({why}): its jobs run without cost columns.")
@@ -350,14 +351,14 @@ class Session:
                 self._clock.settle(job)
 
     def _append_failure(self, job: Job, context: Context, outcome: Outcome) -> None:
-        row = load_reference(self._setting.references.failure_row)(
+        record_failure(
+            self._setting.references,
             job,
             context,
             status=outcome["status"],
             error_class=outcome["error_class"],
             message=outcome["error_message"],
         )
-        self._store.append(row)
 
     def _count(self, job: Job, status: str) -> None:
         self._starts.forget(job.id)

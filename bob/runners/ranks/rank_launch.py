@@ -22,6 +22,7 @@ from bob.core.errors import BobError
 from bob.core.oom_killer import oom_kills
 from bob.jobs.context import Context, JobStopped
 from bob.jobs.job import Job, Need
+from bob.jobs.needs import trains
 from bob.runners.ranks.rank_commands import LENGTH_BYTES, WARNINGS, first_host, free_port, local_commands, srun_command
 from bob.runners.worker.assignment import Assignment
 
@@ -41,8 +42,7 @@ Outcome = dict[str, Any]
 
 def processes_of(job: Job, need: Need | None, processes: int) -> int:
     """Return in how many processes a job runs, or an artifact is made: several only where something is trained."""
-    trains = job.budget.images_seen is not None and (need is None or need.kind == "classifier")
-    return processes if trains else 1
+    return processes if trains(job, need) else 1
 
 
 def launch(assignment: Assignment, context: Context, *, port: Callable[[], int] | None = None) -> Outcome:

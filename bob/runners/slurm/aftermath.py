@@ -15,15 +15,17 @@ from pathlib import Path
 
 from bob.core.errors import BobError
 from bob.core.lease import Lease
+from bob.core.text import LOG_FORMAT
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.provenance import allocation_id
-from bob.jobs.run import failure_row
 from bob.runners.slurm.slurm import requeue, restarts
 from bob.runners.slurm.submission import Submission, read_jobs, read_submission
 from bob.runners.state.cancellations import Cancellations
 from bob.runners.state.presence import forget_dead
 from bob.runners.state.starts import Starts, out_of_attempts
+from bob.runners.worker.assignment import References
+from bob.runners.worker.failure_rows import record_failure
 from bob.store import ResultStore
 
 log = logging.getLogger(__name__)
@@ -37,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("task", type=int)
     parser.add_argument("status", type=int)
     options = parser.parse_args(arguments)
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
+    logging.basicConfig(format=LOG_FORMAT, level=logging.INFO)
     # SLURM may send its warning to the batch script's children too, and this is soon done.
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     submission = read_submission(options.folder)
@@ -102,7 +104,7 @@ def _settle(submission: Submission, job: Job, beside: str) -> None:
             outcome = out_of_attempts(starts, job.id)
             context = Context(results_dir=results_dir, cache_dir=Path(submission.cache_dir), submission=submission.id)
             said = {"status": outcome["status"], "error_class": outcome["error_class"]}
-            store.append(failure_row(job, context, **said, message=outcome["error_message"] + beside))
+            record_failure(References(), job, context, **said, message=outcome["error_message"] + beside)
         starts.forget(job.id)
 
 

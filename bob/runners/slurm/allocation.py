@@ -14,6 +14,8 @@ from bob.core.devices import choose_device, cpu_count
 from bob.core.errors import BobError
 from bob.core.interrupts import Interrupts
 from bob.core.plugins import load_plugin
+from bob.core.settings import use_cache_dir
+from bob.core.text import LOG_FORMAT
 from bob.data.resolve import resolve_dataset
 from bob.jobs.code_version import changes, pin, plugin_code
 from bob.jobs.job import Job
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from submitit.core.utils import DelayedSubmission
 
 log = logging.getLogger(__name__)
-
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +113,7 @@ def _jobs(submission: Submission, job_ids: tuple[str, ...], *, device: str, core
             f"since submission {submission.id}.",
             hint="Submit the suite again.",
         )
+    use_cache_dir(Path(submission.cache_dir))
     cancelled = Cancellations(Path(submission.results_dir)).ids()
     _, hardware = choose_device(device, cores=cores)
     jobs = [replace(known[job_id], hardware=hardware) for job_id in job_ids if job_id not in cancelled]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from bob.jobs.cluster_profile import ClusterProfile, ShapeRule
 from bob.jobs.job import Job
-from bob.tasks.spec import TASKS
+from bob.jobs.needs import trains
 
 # Estimates are good to a factor of three: what is packed should end well within the time limit all the same.
 TIME_SHARE = 1 / 3
@@ -73,11 +73,6 @@ def shape_of(profile: ClusterProfile, job: Job) -> Shape:
         values |= {"nodes": 1, "gpus": min(1, values["gpus"]), "processes": 1}
     values["processes"] = values["processes"] or max(1, values["gpus"])
     return Shape(**values)
-
-
-def trains(job: Job) -> bool:
-    """Tell whether a job trains a network, which several devices can share."""
-    return "images_seen" in TASKS.get(job.task).protocol(job.protocol).budget
 
 
 def pack(jobs: Iterable[Job], profile: ClusterProfile) -> list[Pack]:

@@ -17,10 +17,10 @@ from typing import Any
 
 from bob.core.errors import StoreError
 from bob.core.registry import load_reference
-from bob.core.text import VisibleFormatter
+from bob.core.text import LOG_FORMAT, VisibleFormatter
 from bob.jobs.context import Context, JobStopped
 from bob.runners.worker.assignment import Assignment, References
-from bob.store import ResultStore
+from bob.runners.worker.failure_rows import record_failure
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ REPORT_EVERY_S = 0.1
 PIPE_ATOMIC_BYTES = 4096
 MAX_MESSAGE = 2000
 SHOW_STACKS = signal.SIGUSR1  # every thread's stack goes to the log
-LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # The parts of a row that a runner says in one sentence.
 ROW_SUMMARY = ("status", "metric", "score", "score_low", "score_high", "wall_s", "error_class", "error_message")
 
@@ -136,15 +135,15 @@ def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
 def recorded(assignment: Assignment, outcome: dict[str, Any]) -> dict[str, Any]:
     """Append the row of a job that ended with an error; return the outcome as it is."""
     if assignment.need is None and "error_class" in outcome:
-        row = load_reference(assignment.references.failure_row)(
-            assignment.job,
-            assignment.context,
-            status=outcome["status"],
-            error_class=outcome["error_class"],
-            message=outcome["error_message"],
-        )
         try:
-            ResultStore(assignment.context.results_dir).append(row)
+            record_failure(
+                assignment.references,
+                assignment.job,
+                assignment.context,
+                status=outcome["status"],
+                error_class=outcome["error_class"],
+                message=outcome["error_message"],
+            )
         except StoreError:
             # The runner is told all the same: it finds no record and writes one, or ends with what keeps it from that.
             log.exception("The row of this failure could not be written.")
