@@ -1,5 +1,4 @@
-"""The private names of other packages that BoB uses: there is no public one, so the versions are bounded, and this fails
-with what to look at when one is gone."""
+"""Private names of other packages that BoB uses, for want of public ones: the versions are bounded, and this fails."""
 
 from __future__ import annotations
 
