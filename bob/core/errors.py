@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
+
+# A sentence's end, then the period of the sentence that it was put into. Not "...", and not the folder "..".
+_SECOND_PERIOD = re.compile(r"(?<![./\s])([.?!])\.(?=\s|$)")
 
 
 class BobError(Exception):
@@ -15,9 +19,9 @@ class BobError(Exception):
     """
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint
+        self.message = one_period(message)
+        self.hint = None if hint is None else one_period(hint)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n       {self.hint}"
@@ -69,6 +73,11 @@ class OutOfMemoryError(BobError):
 
 def _rebuild(kind: type[BobError], message: str, hint: str | None) -> BobError:
     return kind(message, hint=hint)
+
+
+def one_period(text: str) -> str:
+    """Return a text without the second period of ``f"It failed: {error}."``, where the error ends in one itself."""
+    return _SECOND_PERIOD.sub(r"\1", text)
 
 
 def did_you_mean(value: str, known: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from bob.core.errors import one_period
 from bob.core.files import write_bytes, write_text
 from bob.core.version import __version__
 from bob.reporting.boards import LEFT_OUT, make_board
@@ -106,8 +107,8 @@ class Report:
         # Sentences: the names of many backbones make a table of slivers in a terminal.
         for gap in self.coverage.reasons:
             console.print(
-                f"[yellow]{gap.jobs} {escape(gap.status)}[/yellow]: {escape(gap.what)}. "
-                f"Next: {escape(gap.action)}. Backbones: {escape(', '.join(gap.backbones))}",
+                f"[yellow]{gap.jobs} {escape(gap.status)}[/yellow]: "
+                + escape(one_period(f"{gap.what}. Next: {gap.action}. Backbones: {', '.join(gap.backbones)}")),
                 highlight=False,
                 soft_wrap=True,
             )

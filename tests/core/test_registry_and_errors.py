@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from bob.core.errors import BobError, UnknownNameError, WeightsMissingError
+from bob.core.errors import BobError, ConfigError, UnknownNameError, WeightsMissingError
 from bob.core.registry import Registry, load_reference
 
 
@@ -49,3 +49,23 @@ def test_an_error_keeps_its_kind_and_hint_when_it_crosses_a_process_border():
     assert type(error) is WeightsMissingError
     assert error.hint == "bob fetch smoke"
     assert str(error) == "no weights\n       bob fetch smoke"
+
+
+@pytest.mark.parametrize(
+    ("composed", "told"),
+    [
+        ("the file fails: it has no class..", "the file fails: it has no class."),
+        ("it has no class.. Next: bob doctor", "it has no class. Next: bob doctor"),
+        ("line 1..\n       line 2..", "line 1.\n       line 2."),
+        ("'x' is not known. Did you mean 'y'?.", "'x' is not known. Did you mean 'y'?"),
+        ("and so on...", "and so on..."),
+        ("'../x' and x/.. lead out of the folder, and so does '..'.", None),
+        ("k=0.5: expected 1..5.", None),
+    ],
+)
+def test_a_message_put_into_a_sentence_ends_in_one_period(composed, told):
+    error = ConfigError(composed, hint=composed)
+    assert (error.message, error.hint) == (told or composed, told or composed)
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == f"{told or composed}\n       {told or composed}"
+    around = BobError(f"the plug-in fails: {ConfigError('there is no class.')}.")
+    assert str(around) == around.args[0] == "the plug-in fails: there is no class."
