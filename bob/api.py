@@ -16,7 +16,27 @@ from bob.jobs.asked import Asked, Folders, PathLike, request_from, settings_from
 from bob.jobs.listings import listed
 from bob.jobs.request import Request
 from bob.runners.suite_runs import execute, fetch_of, in_this_process, planned_of, prepare, rows_of
-from bob.store import ResultStore
+from bob.store import load_results
+
+__all__ = [
+    "features",
+    "fetch",
+    "list_backbones",
+    "list_datasets",
+    "list_heads",
+    "list_protocols",
+    "list_scores",
+    "list_suites",
+    "list_tasks",
+    "load_backbone",
+    "load_results",
+    "load_transform",
+    "plan",
+    "report",
+    "run",
+    "status",
+    "submit",
+]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +72,16 @@ def list_tasks(where: str | None = None) -> pd.DataFrame:
 def list_protocols(where: str | None = None) -> pd.DataFrame:
     """Return the protocols with their parameters, a row per parameter, those in which the word ``where`` occurs."""
     return _frame(listed("protocols", where))
+
+
+def list_heads(where: str | None = None) -> pd.DataFrame:
+    """Return the heads for detection and segmentation, those in which the word ``where`` occurs."""
+    return _frame(listed("heads", where))
+
+
+def list_scores(where: str | None = None) -> pd.DataFrame:
+    """Return the out-of-distribution scores with their sources, those in which the word ``where`` occurs."""
+    return _frame(listed("scores", where))
 
 
 def list_datasets(where: str | None = None) -> pd.DataFrame:
@@ -224,17 +254,6 @@ def report(
         max_latency_ms=max_latency_ms,
         max_memory_mb=max_memory_mb,
     )
-
-
-def load_results(path: PathLike = "results") -> pd.DataFrame:
-    """Return the rows of a result store, one per job; docs/results.md explains the columns.
-
-    Raises:
-        StoreError: The folder does not exist or holds rows of a newer version of BoB.
-    """
-    rows = ResultStore(Path(path).expanduser()).load()
-    rows.attrs["results"] = os.fspath(path)
-    return rows
 
 
 def status(results: PathLike | None = None) -> pd.DataFrame:

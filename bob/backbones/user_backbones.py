@@ -106,7 +106,7 @@ def user_backbone(name: str) -> UserBackbone | None:
     """Return the user's backbone of this name, or the control of its architecture; None if there is none.
 
     Raises:
-        UnknownNameError: The control of an architecture whose ``build`` brings its weights: nobody can have that.
+        UnknownNameError: The control of an architecture whose ``build`` brings its weights: it cannot be had.
     """
     if name in USER_BACKBONES:
         return USER_BACKBONES.get(name)

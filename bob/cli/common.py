@@ -43,7 +43,7 @@ def request_from(options: argparse.Namespace) -> Request:
     """Return what the flags ask for.
 
     Raises:
-        ConfigError: Flags that do not go together, or a ``--set`` that is none.
+        ConfigError: Flags that do not go together, or a ``--set`` that is not KEY=VALUE.
     """
     single = bool(getattr(options, "backbone", None))
     if single == bool(options.suite):

@@ -94,8 +94,8 @@ def cancel(options: argparse.Namespace) -> int:
     allocations = whole_allocations(live, stoppable)
     end(allocations)
     told = f", {len(allocations)} allocations ended" if allocations else ""
-    if live.silence:
-        told += f"; no allocation is ended, for the queue is unknown ({live.silence.rstrip('.')})"
+    if live.queue_error:
+        told += f"; no allocation is ended, for the queue is unknown ({live.queue_error.rstrip('.')})"
     Terminal().print(
         f"Cancelled {len(stoppable)} of {len(wanted)} jobs{told}. 'bob retry' or the suite's command lets them run."
     )
@@ -151,7 +151,7 @@ def _as_json(live: Live, settings: Settings) -> dict[str, Any]:
         "jobs": live.states,
         "running": [{"host": r.host, "allocation": r.allocation, **vars(job)} for r, job in live.at_work],
         "allocations": [vars(live.queued[name]) for name in sorted(set(live.queued) & set(live.allocations.values()))],
-        "queue_unknown": live.silence or None,
+        "queue_unknown": live.queue_error or None,
         "damaged": ResultStore(settings.results_dir).damaged(),
     }
 
@@ -171,8 +171,8 @@ def _print(console: Console, live: Live, settings: Settings) -> None:
         reasons = ", ".join(f"{count} for {reason}" for reason, count in waiting.items())
         held = f"; waiting: {reasons}" if reasons else ""
         console.print(f"SLURM: {running} of {len(mine)} allocations run{held}.", highlight=False, soft_wrap=True)
-    if live.silence:
-        text = f"[yellow]The queue is unknown:[/] {escape(live.silence)} What is called queued may be lost."
+    if live.queue_error:
+        text = f"[yellow]The queue is unknown:[/] {escape(live.queue_error)} What is called queued may be lost."
         console.print(text, highlight=False, soft_wrap=True)
     if live.counts["lost"]:
         console.print(

@@ -40,7 +40,7 @@ def open_picture(source: Path | IO[bytes]) -> Image.Image:
     """Open a picture of one of the ``FORMATS``: its header is read, its pixels not yet.
 
     Raises:
-        OSError: It is none, or the path is no regular file: a pipe would be waited for without end.
+        OSError: It is no picture, or the path is no regular file: a pipe would be waited for without end.
     """
     if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
         raise OSError(f"{source} is no regular file")

@@ -100,7 +100,7 @@ def open_dense(
     ``policy`` says.
 
     Raises:
-        ConfigError: ``annotation`` is none that there is.
+        ConfigError: ``annotation`` is not known.
         DataError: The data set has no such annotation or split; it changed since it was resolved; more than 5 % of the
             pictures or of their annotations are bad; or one is bad and the policy is "error".
     """

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Detector", "DetectorOptions", "build_detector"]
 
-LEAST_SIDE = 1e-2  # pixels; thinner boxes are none
+LEAST_SIDE = 1e-2  # pixels; a thinner box is no object
 Group = list[tuple[str, nn.Parameter]]
 
 

@@ -29,7 +29,7 @@ LANDSCAPE = 4 / 3  # the usual width over height of a dense task's input
 # Proposals, matching, masks and the rest of a detector that no count of products shows, per picture.
 DENSE_PICTURE_S = 0.05
 # AutoAttack on one picture, in forward passes: a hundred steps of gradient where the first of its attacks succeeds,
-# 1,900 of them and 5,000 queries where none does. At the usual bounds hardly one in ten withstands.
+# 1,900 of them and 5,000 queries where none does. At the usual bounds hardly one picture in ten stays right.
 AUTOATTACK_PASSES = 1300.0
 
 

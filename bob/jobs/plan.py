@@ -27,11 +27,11 @@ from bob.jobs.plan_data import (
     FoundData,
     OtherFound,
     absent_fingerprint,
-    check_foreign,
+    check_other_data,
     find_data,
     others_of,
-    told_apart,
     usable_data,
+    with_distinct_names,
 )
 from bob.jobs.suite import BackboneFilter, ProtocolEntry, Suite, TaskEntry
 from bob.jobs.suite_source import located_at, with_plugins
@@ -98,7 +98,9 @@ def expand(
     located = {backbone: _locate(backbone, settings) for backbone in backbones}
     texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
     texts |= {text for task in suite.tasks for named in task.others().values() for text in named}
-    datasets = told_apart({text: find_data(text, source, settings, suite.bad_pictures) for text in sorted(texts)})
+    datasets = with_distinct_names(
+        {text: find_data(text, source, settings, suite.bad_pictures) for text in sorted(texts)}
+    )
     left_out: dict[str, str] = {}
     jobs: list[Job] = []
     for number, entry in enumerate(suite.tasks):
@@ -141,7 +143,7 @@ def _goes_with(
     """Tell whether a data set differs from those beside it; if not, say so in ``left_out``, or raise without one."""
     try:
         with located_at(source, "tasks", number):
-            check_foreign(dataset, others)
+            check_other_data(dataset, others)
     except SuiteError as error:
         if left_out is None:
             raise

@@ -87,7 +87,7 @@ def _takers(role: str) -> str:
     return f"{role!r} goes with {' or '.join(takers)}: give it to one of these tasks (--task NAME)."
 
 
-def check_foreign(dataset: FoundData, others: Sequence[OtherFound]) -> None:
+def check_other_data(dataset: FoundData, others: Sequence[OtherFound]) -> None:
     """Check that sets that are to be shifted or out of distribution are not a job's own, and that each is named once.
 
     Raises:
@@ -116,7 +116,7 @@ def find_data(text: str, source: YamlSource, settings: Settings, policy: str) ->
         return FoundData(text=text, missing=error.message)
 
 
-def told_apart(datasets: dict[str, FoundData]) -> dict[str, FoundData]:
+def with_distinct_names(datasets: dict[str, FoundData]) -> dict[str, FoundData]:
     """Tell apart data sets of one name (`a/pets`, `b/pets`): a table must never take one for the other."""
     names = Counter(found.spec.name for found in datasets.values() if found.spec)
     for text, found in datasets.items():

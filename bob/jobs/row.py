@@ -167,17 +167,22 @@ METRICS = _columns(
     (
         "auroc",
         "f",
-        "Probability that a picture of the own data set scores above a foreign one, mean over foreign sets, in [0, 1].",
+        "Probability that an in-distribution picture scores above an out-of-distribution one, mean over the sets, in "
+        "[0, 1].",
     ),
     ("auroc_near", "f", "`auroc` over the sets that are near, in [0, 1]; null if there are none."),
     ("auroc_far", "f", "`auroc` over the sets that are far, in [0, 1]; null if there are none."),
-    ("aupr_in", "f", "Area under the precision-recall curve of own pictures, mean over foreign sets, in [0, 1]."),
-    ("aupr_out", "f", "Area under the precision-recall curve of foreign ones, mean over foreign sets, in [0, 1]."),
+    ("aupr_in", "f", "Area under the precision-recall curve, in-distribution positive, mean over sets, in [0, 1]."),
+    (
+        "aupr_out",
+        "f",
+        "Area under the precision-recall curve, out-of-distribution positive, mean over sets: [0, 1].",
+    ),
     (
         "fpr95",
         "f",
-        "Share of own pictures called foreign where 95 % of the foreign ones are, mean over foreign sets, in [0, 1]; "
-        "lower is better.",
+        "Share of in-distribution pictures taken for others where 95 % of the out-of-distribution ones are found, mean "
+        "over sets, in [0, 1]; lower is better.",
     ),
     *(
         (f"auroc_{name}", "f", f"`auroc` of {OOD_SCORES.get(name).doc}, in [0, 1].")
@@ -188,7 +193,8 @@ METRICS = _columns(
     (
         "per_set",
         "s",
-        "For each score and foreign set `auroc`, `aupr_in`, `aupr_out`, `fpr95` and the pictures `n`, as JSON text.",
+        "For each score and out-of-distribution set `auroc`, `aupr_in`, `aupr_out`, `fpr95` and the pictures `n`, as "
+        "JSON text.",
     ),
     (
         "source_top1",

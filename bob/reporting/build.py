@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import functools
+import html
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -83,6 +84,14 @@ class Report:
         total = sum(self.coverage.counts.values())
         counted = ", ".join(f"{count} {status}" for status, count in self.coverage.counts.items())
         return f"{total} jobs: {counted}." if total else "No jobs."
+
+    def _repr_html_(self) -> str:
+        """Return the page for a notebook, in a frame of its own; without files only its heading."""
+        page = self.files.get("index.html")
+        if page is None:
+            return f"<p>{html.escape(self.title)}: {html.escape(self.coverage_line)}</p>"
+        content = html.escape(page.read_text(encoding="utf-8"), quote=True)
+        return f'<iframe sandbox srcdoc="{content}" style="width: 100%; height: 40em; border: 1px solid #ccc"></iframe>'
 
     def print(self, console: Console) -> None:
         """Print the report to a terminal of any width from 80 columns."""

@@ -181,7 +181,7 @@ def _aligned(run: Run, order: list[str]) -> Floats:
 
 
 def _whole(runs: Mapping[str, list[Run]]) -> _Parts | None:
-    """Return scores and replicates of scores that are none; None if no resampled test set gives all of them one.
+    """Return scores that are no means over samples, and their replicates; None if no resample gives all of them one.
 
     A set without any object has no score for anybody, so leaving it out favours nobody.
     """

@@ -28,7 +28,7 @@ class Live:
         submissions: All, oldest first.
         queued: SLURM's queue, by allocation.
         allocations: Allocation by job id, of the jobs that are in the queue.
-        silence: Why the queue is unknown; empty if it is known, or no job's state depends on it.
+        queue_error: Why the queue is unknown; empty if it is known, or no job's state depends on it.
     """
 
     states: Mapping[str, str]
@@ -36,7 +36,7 @@ class Live:
     submissions: tuple[Submission, ...]
     queued: Mapping[str, Queued]
     allocations: Mapping[str, str] = field(default_factory=dict)
-    silence: str = ""
+    queue_error: str = ""
 
     @property
     def counts(self) -> Counter[str]:
@@ -52,7 +52,7 @@ class Live:
 def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
     """Return how jobs are: those given, or all that the store or a submission knows.
 
-    Where the queue does not answer, what may be in it counts as queued, and ``silence`` says why: nothing is called
+    Where the queue does not answer, what may be in it counts as queued, and ``queue_error`` says why: nothing is called
     lost without its word.
     """
     results_dir = results_dir.absolute()
@@ -68,18 +68,23 @@ def look(results_dir: Path, jobs: Iterable[str] | None = None) -> Live:
         for task, job_ids in enumerate(array.tasks)
         for job_id in set(job_ids) - settled(submission, job_ids, attempts)
     ]
-    queued, silence = _queue(known) if left else ({}, "")
+    queued, queue_error = _queue(known) if left else ({}, "")
     cancelled = Cancellations(results_dir).ids()
     runners = tuple(runners_at_work(results_dir))
     allocations = {job_id: allocation for job_id, allocation in left if allocation in queued}
     for job_id, allocation in left:
-        waits = bool(silence) or allocation in queued
+        waits = bool(queue_error) or allocation in queued
         states[job_id] = "cancelled" if job_id in cancelled else "queued" if waits else "lost"
     states |= {job.job_id: "running" for runner in runners for job in runner.jobs}
     if jobs is not None:
         states = {job_id: states.get(job_id, "missing") for job_id in jobs}
     return Live(
-        states=states, runners=runners, submissions=known, queued=queued, allocations=allocations, silence=silence
+        states=states,
+        runners=runners,
+        submissions=known,
+        queued=queued,
+        allocations=allocations,
+        queue_error=queue_error,
     )
 
 

@@ -35,7 +35,7 @@ def of_plan(jobs: Sequence[Job], results_dir: Path, kinds: Sequence[str]) -> Ret
     """Return those of a plan's jobs whose state is one of ``kinds`` and that can run.
 
     Raises:
-        BobError: The queue does not answer, so that nobody can say which jobs are lost.
+        BobError: The queue does not answer, so that it is unknown which jobs are lost.
     """
     live = look(results_dir, [job.id for job in jobs])
     _require_queue(live, kinds)
@@ -72,9 +72,9 @@ def of_submissions(results_dir: Path, kinds: Sequence[str], *, on_cluster: bool)
 
 def _require_queue(live: Live, kinds: Sequence[str]) -> None:
     """Raise BobError where lost jobs are to be retried and the queue, which alone can name them, does not answer."""
-    if live.silence and live.counts["queued"] and "lost" in kinds:
+    if live.queue_error and live.counts["queued"] and "lost" in kinds:
         raise BobError(
-            f"the queue is unknown, so nobody can say which of {live.counts['queued']} jobs are lost: {live.silence}",
+            f"the queue is unknown, and so is which of {live.counts['queued']} jobs are lost: {live.queue_error}",
             hint="Give the kinds that the store knows (--failed --oom --timeout --cancelled), or run the suite here: "
             "bob run SUITE.",
         )

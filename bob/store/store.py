@@ -316,9 +316,13 @@ def _mtime(path: Path) -> float | None:
 
 
 def load_results(path: Path | str = "results") -> pd.DataFrame:
-    """Return the results in a folder, one row per job.
+    """Return the results in a folder, one row per job; docs/results.md explains the columns.
+
+    ``frame.attrs["results"]`` is the folder, for whatever is made of the rows later.
 
     Raises:
         StoreError: The folder does not exist or holds rows of a newer version of BoB.
     """
-    return ResultStore(path).load()
+    rows = ResultStore(Path(path).expanduser()).load()
+    rows.attrs["results"] = str(path)
+    return rows

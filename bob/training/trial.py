@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -181,7 +182,7 @@ class Trial:
         first = self.done - len(losses)
         self._losses.clear()
         for offset, value in enumerate(losses):
-            if value - value != 0:
+            if not math.isfinite(value):
                 raise NumericalError(
                     f"the loss is {value} at step {first + offset + 1} of {self.recipe.steps}, lr {self.recipe.lr:g}.",
                     hint="Set smaller learning rates (lrs), or precision fp32.",

@@ -77,6 +77,7 @@ def test_rows_of_a_run_are_ranked_and_the_run_leaves_nothing_to_do(folders, pict
     assert list(again["finished_at"]) == list(rows["finished_at"])
     built = bob.report(rows)
     assert built.boards and built.files["index.html"].is_file()
+    assert built._repr_html_().startswith("<iframe sandbox srcdoc=")
     assert bob.report(bob.load_results(folders["results"]), out=folders["results"] / "all").boards
     assert set(bob.status(folders["results"])["state"]) == {"ok"}
 

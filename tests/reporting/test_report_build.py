@@ -211,6 +211,7 @@ def test_plan_leaves_out_older_rows_and_counts_what_is_not_run(tmp_path: Path) -
     assert report.coverage.counts == {"ok": 8, "not run": 1}
     assert "mixed rows" in " ".join(_build(tmp_path, mix=True).banners)
 
+
 def test_a_reason_and_what_to_do_about_it_end_in_one_period_each(tmp_path: Path) -> None:
     said = {"error_class": "BobError", "error_message": "the file has no class.\n       Give it one."}
     ResultStore(tmp_path).append({**sample_row(NAMES[0]), "status": "failed", "score": None, **said})

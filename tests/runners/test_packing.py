@@ -9,8 +9,9 @@ import pytest
 from runner_jobs import job
 
 from bob.jobs.cluster_profile import ClusterProfile
-from bob.jobs.job import Job
-from bob.runners.slurm.packing import Shape, arrays, pack, shape_of, trains
+from bob.jobs.job import Budget, Job
+from bob.jobs.needs import trains
+from bob.runners.slurm.packing import Shape, arrays, pack, shape_of
 
 
 def probe(number: int, *, minutes: float = 1.0, **fields: Any) -> Job:
@@ -21,7 +22,7 @@ def probe(number: int, *, minutes: float = 1.0, **fields: Any) -> Job:
 
 def finetune(number: int, **fields: Any) -> Job:
     """A job that trains."""
-    return probe(number, **{"protocol": "finetune", **fields})
+    return probe(number, **{"protocol": "finetune", "budget": Budget(images_seen=100, trials=1), **fields})
 
 
 def test_a_job_that_trains_gets_the_profiles_devices_and_any_other_one_at_most() -> None:

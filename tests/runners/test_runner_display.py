@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 from runner_jobs import job, run_suite
 
+from bob.core.errors import ConfigError
 from bob.runners.local.display import LinesDisplay, LiveDisplay, make_display, sentence
 from bob.runners.local.schedule import Work
 
@@ -57,5 +58,5 @@ def test_a_sentence_has_the_interval() -> None:
 
 def test_displays_are_chosen_by_name() -> None:
     assert isinstance(make_display("lines", Console(force_terminal=True)), LinesDisplay)
-    with pytest.raises(ValueError, match="expected one of auto, live, lines, none"):
+    with pytest.raises(ConfigError, match="expected one of auto, live, lines, none"):
         make_display("loud")

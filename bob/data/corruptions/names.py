@@ -42,7 +42,7 @@ def chosen_corruptions(names: Sequence[str]) -> tuple[str, ...]:
         names: Any of ``CORRUPTIONS`` and of the words "benchmark", "extra" and "all"; or "none" alone.
 
     Raises:
-        UnknownNameError: A name is none of these.
+        UnknownNameError: A name is not known.
         ConfigError: There is no name, one is said twice, or "none" has company.
     """
     if list(names) == [NONE]:

@@ -24,7 +24,7 @@ class Samples:
         ids: A stable name for each sample, unique in the data set.
         labels: Class indices, int64 (n,).
         read: Opens sample ``i`` in any mode Pillow knows; it must be picklable (worker processes) and thread-safe.
-        ignored: Names of files found among the pictures that are none by their suffix.
+        ignored: Names of files found among the pictures whose suffix is not that of a picture.
         trusted: True if no picture can be bad (rendered, or stored as checked arrays): no decoding check is run.
         check: Tells what else is wrong with sample ``i`` once its picture is decoded (its mask, say), or None.
         label_sets: Every class that is right for each sample, at least one; None where ``labels`` says all. ``labels``

@@ -192,7 +192,7 @@ def _require_own_files(root: Path) -> None:
     """Make sure that save_to_disk's descriptions name Arrow files below the folder alone: the fingerprint covers these.
 
     Raises:
-        DataError: One names something else, or is none.
+        DataError: One names something else, or is no link.
     """
     for described in (root / "dataset_dict.json", *root.rglob("state.json")):
         if not described.is_file():

@@ -120,7 +120,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _scan(root: Path, layout: str) -> dict[str, _Stored]:
-    """Return the stored splits; DataError where the layout is none that is known."""
+    """Return the stored splits; DataError where the layout is not known."""
     splits = _split_folders(root)
     if splits:
         return {name: _scan_split(root, folder) for name, folder in splits.items()}

@@ -102,7 +102,7 @@ class Attempt:
             return _failure("failed", "WorkerDied", text)
         kills = oom_kills()
         if kills is not None and self.oom_kills_before is not None and kills > self.oom_kills_before:
-            return _failure("oom", "OutOfMemoryError", f"the kernel killed it for want of memory; {text}")
+            return _failure("oom", "OutOfMemoryError", f"the kernel's out-of-memory killer ended it; {text}")
         return _failure("failed", "WorkerDied", f"{text}; possibly out of memory")
 
 

@@ -211,7 +211,7 @@ class _Launch:
         kills = oom_kills()
         lack = kills is not None and self._kills_before is not None and kills > self._kills_before
         if code == -signal.SIGKILL and lack:
-            message = f"the kernel killed it for want of memory; {text}"
+            message = f"the kernel's out-of-memory killer ended it; {text}"
             return {"status": "oom", "error_class": "OutOfMemoryError", "error_message": message, "code": code}
         return {"status": "failed", "error_class": "WorkerDied", "error_message": text, "code": code}
 

@@ -1,4 +1,4 @@
-"""A job's classifier of its own classes, asked about pictures of any set: its own, shifted, corrupted, foreign."""
+"""A job's classifier of its own classes, asked about pictures of any set: its own, shifted, corrupted, OOD."""
 
 from __future__ import annotations
 

@@ -193,5 +193,5 @@ def test_a_job_that_the_kernel_kills_for_memory_is_an_oom_row_and_its_neighbours
     assert (first, second) == ({"ok": 3, "oom": 1}, {"ok": 1})
     records = [path.read_text() for path in (tmp_path / "results" / "records").rglob("*.oom.json")]
     assert len(records) == 1
-    assert "the kernel killed it for want of memory" in json.loads(records[0])["error_message"]
+    assert "the kernel's out-of-memory killer ended it" in json.loads(records[0])["error_message"]
     assert len(ResultStore(tmp_path / "results").load()) == 4

@@ -21,7 +21,8 @@ METRICS = {
     "auroc_far": "the same over the sets named under `far`; null if there are none",
     "aupr_in": "area under the precision-recall curve, own pictures positive, mean over the sets",
     "aupr_out": "area under the precision-recall curve, the others' pictures positive, mean over the sets",
-    "fpr95": "share of own pictures called foreign where 95 % of the foreign ones are, mean over the sets",
+    "fpr95": "share of in-distribution pictures taken for others where 95 % of the out-of-distribution ones are found;"
+    " mean over the sets",
     "top1": "accuracy of the classifier on the own test pictures",
     **{f"auroc_{name}": f"AUROC of {OOD_SCORES.get(name).doc}, mean over the sets" for name in OOD_SCORES.built_in()},
 }

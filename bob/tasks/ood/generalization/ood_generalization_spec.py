@@ -70,8 +70,8 @@ def check_job(job: Job) -> None:
 
     Raises:
         ConfigError: The job has neither shifts nor corruptions, or asks for frost without its photographs.
-        DataError: A shift has no labels, or a class that the classifier lacks; or the own data are none that a
-            pretrained head knows.
+        DataError: A shift has no labels, or a class that the classifier lacks; or a pretrained head does not
+            know the classes of the own data.
     """
     if not job.others and not has_corruptions(job):
         raise ConfigError(
