@@ -58,7 +58,8 @@ schema: .venv/.built
 # Its own environment: the site is made from the sources alone and needs no torch.
 .venv-docs/.built: pyproject.toml constraints.txt .venv/.built
 	$(PYTHON) -m venv .venv-docs
-	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt $$(.venv/bin/python -m tests.helpers.extra docs)
+	.venv/bin/python -m tests.helpers.extra docs > .venv-docs/requirements.txt
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r .venv-docs/requirements.txt
 	@touch $@
 
 docs: .venv-docs/.built

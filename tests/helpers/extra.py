@@ -1,4 +1,4 @@
-"""``python -m tests.helpers.extra NAME``: what an extra of pyproject.toml asks for, as arguments of pip."""
+"""``python -m tests.helpers.extra NAME``: what an extra of pyproject.toml asks for, a line each, as pip reads it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib import metadata
 
 
 def requirements(extra: str) -> list[str]:
-    """Return the requirements of an extra, as the installed package states them."""
-    named = re.compile(rf"""extra\s*==\s*['"]{extra}['"]""")
+    """Return the requirements of an extra, as the installed package states them, without the extra's own marker."""
+    own = re.compile(rf"""\s*(and\s+)?extra\s*==\s*['"]{extra}['"]""")
     stated = metadata.requires("battle-of-the-backbones") or []
-    return [text.partition(";")[0].strip() for text in stated if named.search(text)]
+    return [own.sub("", text).rstrip("; ") for text in stated if own.search(text)]
 
 
 if __name__ == "__main__":
-    sys.stdout.write(" ".join(requirements(sys.argv[1])) + "\n")
+    sys.stdout.writelines(f"{one}\n" for one in requirements(sys.argv[1]))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from bob.backbones.backbone_model import estimate_batch_norm
 from bob.backbones.pyramid import PyramidModel, build_pyramid
@@ -75,6 +76,7 @@ class DenseWork(SearchedWork):
             for split, pictures in self.pictures.items()
         }
         self.head_params_m = 0.0
+        self.head_has_batch_norm = False  # whether the head normalises by statistics over the batch while it trains
         self.eval_img_s = 0.0
         self.said: dict[str, Any] = {}
 
@@ -128,6 +130,9 @@ class DenseWork(SearchedWork):
             self._estimate_statistics(pyramid)
         model: Any = self.head(pyramid, derived_seed(job.seed, HEAD_STREAM))
         self.head_params_m = model.head_params_m
+        self.head_has_batch_norm = any(
+            isinstance(module, _BatchNorm) and not name.startswith("pyramid.") for name, module in model.named_modules()
+        )
         return model
 
     def sheet_title(self, metric: str, score: float) -> str:
@@ -158,11 +163,6 @@ class DenseWork(SearchedWork):
     @abstractmethod
     def head_name(self) -> str:
         """Which head it trains."""
-
-    @property
-    def head_has_batch_norm(self) -> bool:
-        """Whether the head normalises by statistics over the batch while it trains."""
-        return False
 
     def _require_truth(self, *splits: str) -> None:
         """Raise DataError before anything is trained for if a split has nothing to score."""

@@ -56,11 +56,6 @@ class SegmentationWork(DenseWork):
         """Which head it trains."""
         return self.asked.head
 
-    @property
-    def head_has_batch_norm(self) -> bool:
-        """Every head here has batch norm of its own."""
-        return True
-
     def has_truth(self, split: str, index: int) -> bool:
         """Tell whether a picture has a labelled pixel."""
         return bool((self.pictures[split].semantic(index) != IGNORE).any())
