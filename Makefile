@@ -63,7 +63,7 @@ schema: .venv/.built
 	@touch $@
 
 docs: .venv-docs/.built
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
 wheel: .venv/.built
 	rm -rf build/lib build/bdist.* dist

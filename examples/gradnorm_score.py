@@ -12,12 +12,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bob.probes.post_hoc_scores import ood_score
+from bob.probes.post_hoc_scores import Rows, ood_score
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from bob.probes.ood_scores import Rows
 
 
 @ood_score(

@@ -76,7 +76,7 @@ class OodFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class FittedRows:
     """A chunk of pictures, with what several scores share computed once.
 
     Attributes:
@@ -205,14 +205,14 @@ def ood_scores(fit: OodFit, features: Tensor, *, names: Sequence[str] | None = N
             raise unknown_name("OOD score", name, known, hint=f"The scores are {', '.join(known)}.")
     _check_features(features, width=len(fit.mean))
     parts = features.split(rows_at_once(features.shape[1] + fit.weight.shape[1] + len(fit.centres)))
-    scored = [_score(Rows(fit=fit, features=part), names) for part in parts]
+    scored = [_score(FittedRows(fit=fit, features=part), names) for part in parts]
     scores = {name: torch.cat([part[name] for part in scored]) for name in names}
     for name, values in scores.items():
         _check_finite(values[:, None], f"{name} scores")
     return scores
 
 
-def _score(rows: Rows, names: Sequence[str]) -> dict[str, Tensor]:
+def _score(rows: FittedRows, names: Sequence[str]) -> dict[str, Tensor]:
     found = {}
     for name in names:
         function = OOD_SCORES.get(name).function

@@ -1,8 +1,7 @@
 """Post-hoc out-of-distribution scores: each a function of pooled features under a linear head, with its source.
 
-A score takes ``Rows`` and returns (m,) float64, higher for in-distribution pictures. ``Rows`` are the features and
-logits of some pictures, with what several scores share; ``rows.fit`` is everything that was fitted on the training
-features (see ``bob.probes.ood_scores``). Nothing is trained or tuned. A plug-in adds a score with the same decorator::
+A score takes ``Rows`` and returns (m,) float64, higher for in-distribution pictures. Nothing is trained or
+tuned. A plug-in adds a score with the same decorator::
 
     @ood_score("norm", doc="the length of the features", source="...")
     def norm(rows):
@@ -17,18 +16,52 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from bob.core.registry import Registry
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bob.probes.ood_scores import Rows
-
-    Score = Callable[[Rows], Tensor]
-
 ODIN = "odin"
+
+
+class Rows(Protocol):
+    """What a score is given: m pictures, and what several scores share, each computed once.
+
+    Attributes:
+        fit: ``bob.probes.ood_scores.OodFit``: the head, and the statistics, features and labels of train.
+        features: (m, d) as the head takes them.
+        x: The same in float64.
+        logits: (m, c) float64.
+        energy: (m,) log-sum-exp of the logits.
+        class_distance: (m,) squared Mahalanobis distance to the nearest class mean.
+        total_distance: (m,) squared Mahalanobis distance to the mean of all.
+        residual: (m,) length outside the principal space.
+        clipped_energy: (m,) energy of the features cut at the training percentile.
+    """
+
+    @property
+    def fit(self) -> Any: ...
+    @property
+    def features(self) -> Tensor: ...
+    @property
+    def x(self) -> Tensor: ...
+    @property
+    def logits(self) -> Tensor: ...
+    @property
+    def energy(self) -> Tensor: ...
+    @property
+    def class_distance(self) -> Tensor: ...
+    @property
+    def total_distance(self) -> Tensor: ...
+    @property
+    def residual(self) -> Tensor: ...
+    @property
+    def clipped_energy(self) -> Tensor: ...
+
+
+Score = Callable[[Rows], "Tensor"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from classification_jobs import LITE0, write_folder
 
 from bob.cli.main import main
 from bob.jobs.code_version import pin
-from bob.runners.slurm import slurm
+from bob.runners.slurm import slurm, submitting
 from bob.runners.slurm.allocation import Allocation, run_task
 from bob.runners.slurm.submission import Submission, submissions, update_submission
 from bob.store import ResultStore
@@ -21,9 +21,9 @@ from bob.store import ResultStore
 def submission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submission:
     """Two jobs in an allocation each, as the command line submits them; SLURM itself is left out."""
     write_folder(tmp_path / "pictures")
-    monkeypatch.setattr(slurm, "submit", lambda submission, profile: submission)
+    monkeypatch.setattr(submitting, "submit", lambda submission, profile: submission)
     monkeypatch.setattr(slurm, "has_slurm", lambda: False)
-    monkeypatch.setattr(slurm, "require_slurm", lambda: None)
+    monkeypatch.setattr(submitting, "require_slurm", lambda: None)
     flags = f"--task classification --protocol knn --data {tmp_path / 'pictures'} --set image_size=32 --seed 0 --seed 1"
     flags += " --set precision=fp32 --set profile=false --pack-min 0"
     command = ["run", "--backbone", LITE0, *flags.split(), "--executor", "slurm", "--cpus", "1"]
