@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import importlib
 import importlib.util
 import sys
 from collections.abc import Collection, Iterator
@@ -26,6 +27,15 @@ from bob.core.errors import BobError
 from bob.core.files import digest, sha256_file
 
 GROUP = "bob.plugins"
+# The modules whose import fills a registry with BoB's own entries.
+REGISTRIES = (
+    "bob.backbones.user_backbones",
+    "bob.data.readers",
+    "bob.heads.head_registry",
+    "bob.probes.post_hoc_scores",
+    "bob.tasks.metric_columns",
+    "bob.tasks.spec",
+)
 EXTENSIBLE = "a backbone, task, protocol, head, score, reader or metric column (docs/extending.md)"
 
 
@@ -140,6 +150,8 @@ def _source_of_point(point: metadata.EntryPoint, package: str) -> Source:
 
 @contextlib.contextmanager
 def _registering(source: Source) -> Iterator[None]:
+    for name in REGISTRIES:  # first: what they register themselves is not the plug-in's, though it imports them
+        importlib.import_module(name)
     token = _loading.set(source)
     try:
         yield

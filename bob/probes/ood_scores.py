@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from bob.core.errors import ConfigError, DataError, NumericalError, unknown_name
+from bob.core.errors import BobError, ConfigError, DataError, NumericalError, unknown_name
 from bob.probes.ood_statistics import (
     Moments,
     Neighbours,
@@ -217,7 +217,13 @@ def _score(rows: FittedRows, names: Sequence[str]) -> dict[str, Tensor]:
     for name in names:
         function = OOD_SCORES.get(name).function
         assert function is not None, "ODIN is no function of features"
-        found[name] = function(rows)
+        values = function(rows)
+        if not isinstance(values, Tensor) or values.shape != (len(rows.features),):
+            what = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else f"a {type(values).__name__}"
+            raise BobError(
+                f"OOD score {name!r} gives {what} for {len(rows.features)} pictures: expected a number each."
+            )
+        found[name] = values.double()
     return found
 
 

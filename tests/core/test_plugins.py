@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import textwrap
 
 import pytest
+from places import REPOSITORY
 
 from bob.core import plugins
 from bob.core.errors import BobError
@@ -118,3 +120,14 @@ def test_a_column_is_computed_from_outcomes_and_its_failure_costs_the_column_onl
 def test_a_column_takes_none_of_the_names_that_rows_have():
     with pytest.raises(BobError, match="'top1' is one of BoB's own"):
         MetricColumn(name="top1", doc="d", tasks=("classification",), compute=len)
+
+
+@pytest.mark.parametrize("example", sorted((REPOSITORY / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_a_plugin_that_is_loaded_first_takes_none_of_bobs_own_entries_for_its_own(example):
+    code = (
+        "import sys, bob\n"
+        "bob.load_plugin(sys.argv[1])\n"
+        "from bob.core import plugins\n"
+        "assert len(plugins._registered) == 1, plugins._registered\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(example)], check=True)

@@ -9,6 +9,7 @@ from places import REPOSITORY
 import bob
 from bob.core.plugins import load_plugin
 from bob.probes.ood_scores import fit_ood, ood_scores
+from bob.probes.post_hoc_scores import ood_score
 
 FILE = REPOSITORY / "examples" / "gradnorm_score.py"
 
@@ -48,3 +49,12 @@ def test_a_whole_job_ranks_by_it(tmp_path):
     (row,) = rows.to_dict("records")
     assert row["status"] == "ok" and row["auroc"] == row["auroc_gradnorm"]
     assert row["plugin_code"]
+
+
+@pytest.mark.usefixtures("fresh_plugins")
+def test_a_score_that_gives_no_number_for_each_picture_is_an_error_that_names_it():
+    ood_score("mean_logit", doc="d", source="s")(lambda rows: rows.logits.mean())
+    x, labels = torch.randn(12, 6), torch.arange(12) % 3
+    fit = fit_ood(x, labels, weight=torch.randn(6, 3), bias=torch.randn(3), k=5)
+    with pytest.raises(bob.BobError, match=r"'mean_logit' gives shape \(\) for 12 pictures"):
+        ood_scores(fit, x, names=["mean_logit"])
