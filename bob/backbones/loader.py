@@ -125,9 +125,7 @@ def build_module(
     shown = _shown(sides)
     if any(side % backbone.size_multiple for side in sides):
         step = backbone.size_multiple
-        raise ConfigError(
-            f"'{backbone.name}' takes multiples of {step} pixels: expected image_size to be one, got {shown}."
-        )
+        raise ConfigError(f"'{backbone.name}' takes multiples of {step} pixels: image_size {shown} is not one.")
     user = user_backbone(backbone.name)
     if user is None and path is None and not backbone.is_control:
         raise WeightsMissingError(

@@ -81,6 +81,7 @@ def _add_list(commands: _Commands) -> None:
     kinds = ("backbones", "tasks", "protocols", "heads", "scores", "metrics", "datasets", "suites")
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with your own entries")
     _add_json(parser)
 
 

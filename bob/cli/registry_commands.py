@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 
 from bob.cli.common import print_json, settings_from
+from bob.core.plugins import load_plugin
 from bob.jobs.listings import listed
 
 
 def list_entries(options: argparse.Namespace) -> int:
     """Print the entries of one registry."""
+    for plugin in options.plugin or ():
+        load_plugin(plugin)
     rows = listed(options.what, options.filter)
     if options.json:
         print_json(rows)
@@ -36,7 +39,6 @@ def profile(options: argparse.Namespace) -> int:
 
     from bob.backbones import catalogue
     from bob.core.devices import choose_device, cpu_count
-    from bob.core.plugins import load_plugin
     from bob.core.settings import use_cache_dir
     from bob.training.precision import choose_precision
     from bob.training.profiling import measure_profile
