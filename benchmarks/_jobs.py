@@ -51,7 +51,7 @@ def benchmark_job(
     file = None
     if not described.is_control:
         file = weights.locate(described, weights_dirs=(), cache_dir=context.cache_dir)
-    chosen = {**{name: param.default for name, param in entry.params.items()}, **params}
+    chosen = dict(entry.resolve(params))
     return Job(
         backbone=backbone,
         weights_sha256=file.sha256 if file else "random",

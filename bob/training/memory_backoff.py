@@ -28,6 +28,7 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if device.type == "cuda":
+            torch.cuda.init()  # a device that nothing has used yet has no statistics to reset
             torch.cuda.reset_peak_memory_stats(device)
         else:
             self._can_reset = reset_peak()
