@@ -7,13 +7,13 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
 from bob.core.errors import ConfigError, StoreError
 from bob.core.settings import Settings
+from bob.jobs.asked import settings_from as folders_from
 from bob.jobs.request import Request
 
 ONE_JOB = ("task", "protocol", "seed", "shift", "near", "far")
@@ -21,12 +21,7 @@ ONE_JOB = ("task", "protocol", "seed", "shift", "near", "far")
 
 def settings_from(options: argparse.Namespace) -> Settings:
     """Return the folders the flags name, or their defaults."""
-    for folder in options.weights or ():
-        if not Path(folder).expanduser().is_dir():
-            raise ConfigError(f"--weights {folder!r} is not a folder.")
-    return Settings.resolve(
-        results=options.results, cache=options.cache, data_dir=options.data_dir, weights=options.weights
-    )
+    return folders_from({name: getattr(options, name) for name in ("results", "cache", "data_dir", "weights")})
 
 
 def print_json(value: Any) -> None:

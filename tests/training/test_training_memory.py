@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -127,3 +130,14 @@ def test_the_loss_returned_is_the_mean_over_the_batch():
     expected = LOSS(run.model(images), labels) / len(labels)
     run.stepper.micro_batch = 3
     assert run.stepper.step(images, labels).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@pytest.mark.gpu
+def test_the_peak_of_a_gpu_that_nothing_has_used_yet_can_be_measured():
+    code = (
+        "import torch; from bob.training.memory_backoff import PeakMemory\n"
+        "assert not torch.cuda.is_initialized()\n"
+        "peak = PeakMemory(torch.device('cuda:0')); kept = torch.zeros(1_000_000, device='cuda:0')\n"
+        "assert 4.0 <= peak.mb() < 10"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
