@@ -5,18 +5,19 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bob.core.errors import ConfigError
-from bob.core.settings import Settings
-from bob.jobs.cluster_profile import ClusterProfile
-from bob.jobs.job import Job
-from bob.jobs.suite import Suite
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
 
+    from bob.core.settings import Settings
+    from bob.jobs.cluster_profile import ClusterProfile
+    from bob.jobs.job import Job
+    from bob.jobs.suite import Suite
     from bob.runners.slurm.submission import Submission
     from bob.runners.slurm.submitting import Draft
 
