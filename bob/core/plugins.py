@@ -69,9 +69,9 @@ def source_of(kind: str, name: str) -> Source | None:
 
 
 def may_replace(kind: str, name: str) -> bool:
-    """Tell whether the plug-in that is being loaded registered this entry itself, in an earlier state of its file."""
+    """Tell whether the plug-in that is being loaded registered this entry itself, in an earlier state or a copy."""
     now, before = source(), source_of(kind, name)
-    return now is not None and before is not None and now.file == before.file
+    return now is not None and before is not None and (now.file == before.file or now.digest == before.digest)
 
 
 def note(kind: str, name: str) -> None:

@@ -76,6 +76,13 @@ def test_a_plugin_takes_no_name_that_is_taken(tmp_path):
         load_plugin(tmp_path / "two.py")
 
 
+def test_a_copy_of_a_plugin_is_the_same_plugin(tmp_path):
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(PROTOCOL)
+        load_plugin(tmp_path / name)
+    assert plugins.source_of("protocol", "classification/votes").file == tmp_path / "two.py"
+
+
 def installed(tmp_path, monkeypatch, content):
     (tmp_path / "their_entries.py").write_text(textwrap.dedent(content))
     info = tmp_path / "their_entries-1.0.dist-info"
