@@ -38,27 +38,6 @@ KINDS = {kind.name: kind for kind in (FEATURES, CLASSIFIER, PROFILE)}
 FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 CLASSIFIER_VERSION = 1  # raised when training or probes change what a classifier is
 CORRUPTIONS_VERSION = 1  # raised when a corruption changes
-PROFILE_FILE = "profile.json"  # in the folder of a profile
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArtifactKind:
-    """A kind of artifact: what protocols declare in ``uses``, how it is addressed, and who makes it.
-
-    Attributes:
-        needs: Returns what a job needs of this kind. Several kinds may share an address space: the features of other
-            pictures are features, and a job that has them as its own finds them.
-        build: ``(setup, need, folder) -> None``, as ``module:function``: makes the artifact in a folder.
-        exclusive: Whether nothing else may run on the machine while it is made, because it is timed.
-        trains: Whether a network is trained for it, which several processes can share.
-        optional: Whether a job runs without it where it could not be made, with empty columns.
-    """
-
-    needs: Callable[[Job], tuple[Need, ...]]
-    build: str
-    exclusive: bool = False
-    trains: bool = False
-    optional: bool = False
 
 
 def needs_of(job: Job) -> tuple[Need, ...]:
@@ -163,29 +142,15 @@ def trains(job: Job, need: Need | None = None) -> bool:
     return job.budget.images_seen is not None and (need is None or KINDS[need.kind].trains)
 
 
-def _need(kind: str, **content: Any) -> Need:
-    return Need(kind=kind, content=tuple(sorted(content.items())), exclusive=KINDS[kind].exclusive)
+def _need(kind: ArtifactKind, **content: Any) -> Need:
+    return Need(kind=kind.name, content=tuple(sorted(content.items())), exclusive=kind.exclusive)
 
 
-_FEATURES = "bob.tasks.features:write_features"
-
-KINDS = {
-    "profile": ArtifactKind(
-        needs=lambda job: (profile_need(job),),
-        build="bob.tasks.artifact_makers:write_profile",
-        exclusive=True,
-        optional=True,
-    ),
-    "features": ArtifactKind(needs=lambda job: (features_need(job),), build=_FEATURES),
-    "classifier": ArtifactKind(
-        needs=lambda job: (classifier_need(job),),
-        build="bob.tasks.classification.classifiers:write_classifier",
-        trains=True,
-    ),
-    "other_features": ArtifactKind(
-        needs=lambda job: tuple(other_features_need(job, other) for other in job.others), build=_FEATURES
-    ),
-    "corrupted_features": ArtifactKind(
-        needs=lambda job: (corrupted_features_need(job),) if has_corruptions(job) else (), build=_FEATURES
-    ),
+# What a protocol may name under ``uses``, and the artifacts that this means for a job.
+_MAKERS: dict[str, Callable[[Job], tuple[Need, ...]]] = {
+    "profile": lambda job: (profile_need(job),),
+    "features": lambda job: (features_need(job),),
+    "classifier": lambda job: (classifier_need(job),),
+    "other_features": lambda job: tuple(other_features_need(job, other) for other in job.others),
+    "corrupted_features": lambda job: (corrupted_features_need(job),) if has_corruptions(job) else (),
 }
