@@ -136,7 +136,10 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
             f"--{kind}", action="append", metavar="DATASET", help=f"a {kind} out-of-distribution data set; repeatable"
         )
     one.add_argument(
-        "--plugin", action="append", metavar="FILE", help="a Python file with your own backbones; it is run"
+        "--plugin",
+        action="append",
+        metavar="FILE",
+        help="a Python file with your own entries (backbones, tasks, heads, ...); it is run",
     )
 
 

@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bob.core.registry import Registry
+from bob.jobs.job import Job
 from bob.jobs.protocol_params import ProtocolParams
 
 ALL_LEVELS = (4, 8, 16, 32)
@@ -52,7 +53,8 @@ class Head:
         levels: Strides of the maps that a segmentation head is given.
         output_stride: The coarsest stride of a segmentation head's maps; at 16 the last level is dilated.
         linear: Whether a segmentation head is to see the backbone's own maps, without the pyramid's neck.
-        params: Parameters of the head's own, which a job has beside the protocol's; ``options.extra`` holds them.
+        params: Parameters of the head's own, which a job has beside the protocol's; a detector finds
+            them in ``options.extra``, a segmentation head is built with them as further keywords.
         check: Called with a detector's options while planning; raises ConfigError for those that do not fit.
     """
 
@@ -80,6 +82,12 @@ HEADS.add("linear", "bob.heads.linear_head:HEAD")
 def heads_that(produces: str) -> tuple[str, ...]:
     """Return the names of the heads that produce "boxes", "masks" or "semantic", in the order of registration."""
     return tuple(name for name in HEADS if HEADS.get(name).produces == produces)
+
+
+def own_params(name: str, job: Job) -> dict[str, Any]:
+    """Return the values that a job gives the parameters of its head's own, by name; nothing if the head has none."""
+    own = HEADS.get(name).params
+    return {} if own is None else own.of(job).model_dump()
 
 
 def further_params(given: dict[str, Any], *, usual: str) -> tuple[type[ProtocolParams], ...]:

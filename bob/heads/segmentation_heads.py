@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +37,9 @@ def _described(head: str) -> Head:
     return HEADS.get(head)
 
 
-def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels: int = 256, seed: int = 0) -> Segmenter:
+def build_segmenter(
+    pyramid: PyramidModel, *, head: str, classes: int, channels: int = 256, seed: int = 0, **own: Any
+) -> Segmenter:
     """Put a new segmentation head on a pyramid, on the CPU, in training mode.
 
     Weights are drawn as torch's layers draw them. A classifier drawn from N(0, 0.01), as detectors have it, learns so
@@ -53,6 +55,7 @@ def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels:
         classes: Classes to tell apart, background included if the data have one; at least 2.
         channels: Width of the decoder of ``upernet`` and ``deeplabv3plus``; the other two have none.
         seed: Of the head's weights. The caller's generators are left alone.
+        own: Values of the head's own parameters.
 
     Raises:
         UnknownNameError: No head is called so.
@@ -65,7 +68,7 @@ def build_segmenter(pyramid: PyramidModel, *, head: str, classes: int, channels:
         _take_out_neck(pyramid)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        top = resolved(described.build)(pyramid.channels, pyramid.strides, classes=classes, width=channels)
+        top = resolved(described.build)(pyramid.channels, pyramid.strides, classes=classes, width=channels, **own)
     return Segmenter(pyramid, top).train()
 
 

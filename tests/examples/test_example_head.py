@@ -74,3 +74,33 @@ def test_a_whole_job_runs_with_it(tmp_path):
     row = run_job(job, context)
     assert row["status"] == "ok" and 0 <= row["box_ap"] <= 1
     assert '"head":"centernet"' in row["protocol_params"].replace(" ", "") and "spread" in row["protocol_params"]
+
+
+def test_a_segmentation_head_is_built_with_its_own_parameters(tmp_path):
+    from torch import nn
+
+    from bob.heads.head_registry import Head
+    from bob.jobs.protocol_params import ProtocolParams
+
+    class MlpParams(ProtocolParams):
+        hidden: int = 64
+
+    def build(channels, strides, *, classes, width, hidden):
+        class Mlp(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = nn.Sequential(nn.Conv2d(channels[0], hidden, 1), nn.Conv2d(hidden, classes, 1))
+
+            def forward(self, maps):
+                return self.layers(maps[0])
+
+        return Mlp()
+
+    HEADS.add(
+        "mlp", Head(name="mlp", produces="semantic", doc="d", build=build, gmacs_per_mpixel=1.0, params=MlpParams)
+    )
+    context = context_of(tmp_path)
+    rows = [
+        run_job(dense_job("semantic_segmentation", context, head="mlp", hidden=hidden), context) for hidden in (8, 32)
+    ]
+    assert rows[0]["head_params_m"] < rows[1]["head_params_m"], "what the row says is what was used"

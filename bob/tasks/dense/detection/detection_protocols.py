@@ -17,7 +17,7 @@ from bob.data.annotations import Detections, Rle
 from bob.data.dense_views import Augmentation
 from bob.data.placement import Placement
 from bob.heads.detectors import Detector, build_detector
-from bob.heads.head_registry import HEADS
+from bob.heads.head_registry import own_params
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.metrics.detection_metrics import CocoScores, coco_scores
@@ -58,12 +58,6 @@ class DetectionWork(DenseWork):
         return self.asked.head
 
     @property
-    def _extra(self) -> dict[str, Any]:
-        """The values of the head's own parameters."""
-        own = HEADS.get(self.asked.head).params
-        return {} if own is None else own.of(self.setup.job).model_dump()
-
-    @property
     def with_masks(self) -> bool:
         """Whether objects have masks."""
         return self.pictures["train"].annotation == "instances"
@@ -83,7 +77,10 @@ class DetectionWork(DenseWork):
 
     def head(self, pyramid: PyramidModel, seed: int) -> Detector:
         """Return the detector that the protocol's parameters describe."""
-        return build_detector(pyramid, self.asked.options(classes=len(self.classes), seed=seed, extra=self._extra))
+        return build_detector(
+            pyramid,
+            self.asked.options(classes=len(self.classes), seed=seed, extra=own_params(self.asked.head, self.setup.job)),
+        )
 
     def loss(self, model: nn.Module, images: Tensor, targets: Any) -> Tensor:
         """Return the sum of the head's losses, each a mean over the pictures, times their number."""

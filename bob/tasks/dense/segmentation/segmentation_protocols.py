@@ -16,6 +16,7 @@ from bob.core.files import canonical_json
 from bob.data.annotations import IGNORE
 from bob.data.dense_views import Augmentation
 from bob.data.loading import WHOLE, Part
+from bob.heads.head_registry import own_params
 from bob.heads.segmentation_heads import Segmenter, build_segmenter, pyramid_needs
 from bob.jobs.context import Context
 from bob.jobs.job import Job
@@ -74,7 +75,14 @@ class SegmentationWork(DenseWork):
         """Return the head that the protocol's parameters describe."""
         self.said["output_stride_emulated"] = pyramid.emulated_stride
         head, channels = self.asked.head, self.asked.channels
-        return build_segmenter(pyramid, head=head, classes=len(self.classes), channels=channels, seed=seed)
+        return build_segmenter(
+            pyramid,
+            head=head,
+            classes=len(self.classes),
+            channels=channels,
+            seed=seed,
+            **own_params(head, self.setup.job),
+        )
 
     def loss(self, model: nn.Module, images: Tensor, targets: Any) -> Tensor:
         """Return the cross-entropy, a mean over labelled pixels, times the number of pictures."""
