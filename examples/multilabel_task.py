@@ -20,7 +20,7 @@ from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import features_need
 from bob.jobs.protocol_params import ProtocolParams
-from bob.metrics.resampling import percentile_interval, resampled_counts
+from bob.metrics.resampling import resampled_counts, spread_of
 from bob.probes.feature_files import SplitFeatures, load_features
 from bob.probes.logistic import Centred
 from bob.tasks.artifact_makers import make
@@ -57,15 +57,15 @@ def linear(job: Job, context: Context) -> TaskResult:
     weight, bias = best["model"]
     logits, targets, test = x["test"] @ weight + bias, y["test"], features["test"]
     replicates = _replicates(logits, targets)
-    low, high = percentile_interval(replicates)
     score = mean_ap(logits, targets)
+    low, high = spread_of(score, replicates).interval(score, samples=len(test.ids))
     meta = features.meta
     counts = {f"n_{name}": len(part.ids) for name, part in features.splits.items()}
     predicted = [np.flatnonzero(row).tolist() for row in (logits > 0).numpy()]
     return TaskResult(
         score=score,
-        score_low=min(low, score),
-        score_high=max(high, score),
+        score_low=low,
+        score_high=high,
         metrics={"multilabel_map": score},
         outcomes=listed({"sample_id": test.ids, "labels": list(map(list, test.label_sets or ())), "found": predicted}),
         replicates=replicates,

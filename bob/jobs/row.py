@@ -103,8 +103,8 @@ OUTCOME = _columns(
     ("log_path", "s", "Log of the attempt, relative to the results folder."),
     ("metric", "s", "Name of the primary metric, which `score` holds."),
     ("score", "f", "The primary metric, in [0, 1], higher is better."),
-    ("score_low", "f", "Lower end of the score's 95 % interval, test samples resampled."),
-    ("score_high", "f", "Upper end of the score's 95 % interval, test samples resampled."),
+    ("score_low", "f", "Lower end of the 95 % interval, by test samples, of the score over all pictures like these."),
+    ("score_high", "f", "Upper end of the 95 % interval, by test samples, of the score over all pictures like these."),
     ("nonfinite", "s", "Names of the columns whose value was not a finite number and is null here, with commas."),
 )
 

@@ -11,7 +11,7 @@ import numpy as np
 from bob.core.errors import DataError, NumericalError
 from bob.data.annotations import Detections, Instances
 from bob.metrics.detection_matching import average_precisions, matches_by_class
-from bob.metrics.resampling import RESAMPLES, resampled_counts
+from bob.metrics.resampling import RESAMPLES, Spread, left_out_counts, resampled_counts, spread_of
 
 MAX_DETECTIONS = (1, 10, 100)  # per picture and class
 AREAS = ("all", "small", "medium", "large")
@@ -29,11 +29,17 @@ class CocoScores:
             where there is no object to find, where pycocotools says -1.
         per_class: AP by class index; None for a class without truth.
         replicates: float64 (resamples,): the AP on each test set of ``resampled_counts``; NaN on one without truth.
+        left_out: float64 (groups,): likewise on each of ``left_out_counts``; empty without replicates.
     """
 
     metrics: dict[str, float | None]
     per_class: dict[int, float | None]
     replicates: np.ndarray
+    left_out: np.ndarray
+
+    def spread(self, score: float) -> Spread:
+        """Return how the AP, which is ``score``, varies over test sets."""
+        return spread_of(score, self.replicates, self.left_out)
 
 
 def coco_scores(
@@ -69,10 +75,12 @@ def coco_scores(
     engine = _evaluated(truth_coco, found_coco, kind, AREAS)
     engine.accumulate()
     precision, recall = engine.eval["precision"], engine.eval["recall"]
+    replicates, left_out = _resampled(truth_coco, found_coco, kind, len(truth), resamples)
     return CocoScores(
         metrics={f"{kind}_{name}": value for name, value in _metrics(precision, recall).items()},
         per_class={index: _mean(precision[:, :, index, 0, -1]) for index in range(classes)},
-        replicates=_replicates(truth_coco, found_coco, kind, len(truth), resamples),
+        replicates=replicates,
+        left_out=left_out,
     )
 
 
@@ -103,18 +111,21 @@ def _evaluated(truth: Any, found: Any, kind: str, areas: Sequence[str]) -> Any:
     return engine
 
 
-def _replicates(truth: Any, found: Any, kind: str, pictures: int, resamples: int) -> np.ndarray:
+def _resampled(truth: Any, found: Any, kind: str, pictures: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the AP on resampled test sets and on those that leave pictures out."""
     if resamples == 0:
-        return np.empty(0)
+        return np.empty(0), np.empty(0)
     # Again, for one range of areas: the records of four would be four times as many Python objects.
     records = _evaluated(truth, found, kind, AREAS[:1]).eval_imgs
-    counts = np.concatenate([block.astype(np.int32) for block in resampled_counts(pictures, resamples=resamples)])
-    total, present = np.zeros(resamples), np.zeros(resamples, dtype=np.int64)
+    counts = np.concatenate([*resampled_counts(pictures, resamples=resamples), left_out_counts(pictures)])
+    counts = counts.astype(np.int32)
+    total, present = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.int64)
     for matches in matches_by_class(records, pictures).values():
         values = average_precisions(matches, counts)
         total += np.nan_to_num(values)
         present += ~np.isnan(values)
-    return np.where(present > 0, total / np.maximum(present, 1), np.nan)
+    scores = np.where(present > 0, total / np.maximum(present, 1), np.nan)
+    return scores[:resamples], scores[resamples:]
 
 
 def _load(

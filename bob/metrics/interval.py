@@ -1,31 +1,70 @@
-"""Intervals of a score by resampling test samples, and the exact bound where resampling has no width."""
+"""Confidence intervals of a score: what it would be on all pictures that the test set is a sample of.
+
+How often these intervals cover that number was simulated, see ``docs/results.md``.
+"""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import betaincinv
+from scipy import stats
 
 from bob.core.errors import DataError, NumericalError
 
-CHUNK_VALUES = 4_000_000
+LEVEL = 0.95
 
 
-def bootstrap_interval(
-    outcomes: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
+def score_interval(
+    score: float,
+    variance: float,
+    *,
+    samples: int,
+    bias: float = 0.0,
+    freedom: float = math.inf,
+    level: float = LEVEL,
 ) -> tuple[float, float]:
-    """Return the percentile bootstrap interval (Efron and Tibshirani 1993, chapter 13) of the mean of ``outcomes``.
+    """Return Wilson's interval (Wilson 1927) of any score in [0, 1], from its variance over test sets.
+
+    The ends are the values p with (c - p)^2 = t^2 p (1 - p) / m, where c is the score less its bias, t the quantile of
+    Student's distribution, and m = c (1 - c) / variance the number of yes-or-no samples whose mean varies as much.
+    Of the share of 0/1 outcomes that is Wilson's interval itself. Unlike score +- t standard errors it stays in [0, 1]
+    and has a width at 0 and 1.
 
     Args:
-        outcomes: (n,) each test sample's contribution to the score, in [0, 1].
-        seed: Of the resampling; the same outcomes always give the same interval.
-        resamples: How many times the n samples are drawn with replacement.
+        score: The score on the test set, in [0, 1].
+        variance: Of the score over test sets of this size. Where it is 0, all outcomes are alike and m is ``samples``.
+        samples: Independent test samples.
+        bias: Expected difference between the score on such a test set and the number that is asked for.
+        freedom: Degrees of freedom of the variance; infinite for the normal distribution.
         level: Coverage aimed at, in (0, 1).
 
     Returns:
-        (low, high). Resamples of equal outcomes are all equal, which would say "certain" after one picture: there the
-        exact Clopper-Pearson interval is given (for k of n, the beta quantiles Beta(k, n - k + 1) and
-        Beta(k + 1, n - k), with k = the sum of the outcomes).
+        (low, high), which include the score.
+    """
+    quantile = _quantile(freedom, level)
+    centre = min(max(score - bias, 0.0), 1.0)
+    if variance > 0:
+        # At 0 and 1 itself the centre would say that no sample was seen; one standard error away it says how many.
+        error = min(math.sqrt(variance), 0.5)
+        inner = min(max(centre, error), 1 - error)
+        m = inner * (1 - inner) / variance
+    else:
+        m = float(samples)
+    weight = quantile**2 / m
+    middle = (centre + weight / 2) / (1 + weight)
+    half = math.sqrt(weight * (centre * (1 - centre) + weight / 4)) / (1 + weight)
+    return min(max(middle - half, 0.0), score), max(min(middle + half, 1.0), score)
+
+
+def mean_interval(outcomes: ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a score that is the mean of its test samples' outcomes.
+
+    Args:
+        outcomes: (n,) each test sample's contribution to the score, in [0, 1].
+        level: Coverage aimed at, in (0, 1).
 
     Raises:
         DataError: There is no outcome.
@@ -33,55 +72,92 @@ def bootstrap_interval(
         ValueError: ``outcomes`` is not one-dimensional, or has values outside [0, 1].
     """
     values = _checked(outcomes, dimensions=1)
-    distinct, counts = np.unique(values, return_counts=True)
-    n = len(values)
-    if len(distinct) == 1:
-        return clopper_pearson(float(distinct[0]) * n, n, level=level)
-    # Drawing how often each distinct value comes up is the same experiment as drawing n samples, and far cheaper.
-    rng = np.random.default_rng(seed)
-    rows = max(1, CHUNK_VALUES // len(distinct))
-    means = [
-        rng.multinomial(n, counts / n, size=min(rows, resamples - start)) @ distinct / n
-        for start in range(0, resamples, rows)
-    ]
-    return _percentiles(np.concatenate(means), level=level)
+    return score_interval(float(values.mean()), float(values.var()) / len(values), samples=len(values), level=level)
 
 
-def crossed_bootstrap_interval(
-    outcomes: ArrayLike, *, seed: int = 0, resamples: int = 2000, level: float = 0.95
-) -> tuple[float, float]:
-    """Return the interval of the mean of ``outcomes`` (draws, n), resampling draws and test samples independently.
+def crossed_interval(outcomes: ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:
+    """Return the interval of a mean over draws and test samples, both of which are random, as few-shot scores are.
 
-    Both are random in a few-shot score, and they cross: each draw is scored on the same n samples (the two-way
-    resampling of Owen 2007, "The pigeonhole bootstrap"). With one draw, or equal outcomes everywhere, this is
-    ``bootstrap_interval`` of the samples' means. Errors as there.
+    Args:
+        outcomes: (draws, n): each draw is scored on the same n samples.
+        level: Coverage aimed at, in (0, 1).
+
+    Raises:
+        As ``mean_interval``.
     """
     values = _checked(outcomes, dimensions=2)
-    draws, n = values.shape
-    if draws == 1 or values.min() == values.max():
-        return bootstrap_interval(values.mean(axis=0), seed=seed, resamples=resamples, level=level)
-    rng = np.random.default_rng(seed)
-    rows = max(1, CHUNK_VALUES // (n + draws))
-    means = []
-    for start in range(0, resamples, rows):
-        size = min(rows, resamples - start)
-        draw_counts = rng.multinomial(draws, np.full(draws, 1 / draws), size=size)
-        sample_counts = rng.multinomial(n, np.full(n, 1 / n), size=size)
-        means.append(((draw_counts @ values) * sample_counts).sum(axis=1) / (draws * n))
-    return _percentiles(np.concatenate(means), level=level)
+    pictures = mean_interval(values.mean(axis=0), level=level)
+    if len(values) == 1:
+        return pictures
+    spread = two_way(values)
+    return widened(pictures, float(values.mean()), spread.seeds, freedom=len(values) - 1, level=level)
 
 
-def clopper_pearson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Return the exact binomial interval for ``successes`` of ``n`` (Clopper and Pearson 1934)."""
+@dataclass(frozen=True)
+class TwoWay:
+    """The variance of a mean over runs (seeds, draws) that are scored on the same test samples.
+
+    Attributes:
+        pictures: Its part by the test samples.
+        seeds: What the runs add, at least 0.
+    """
+
+    pictures: float
+    seeds: float
+
+
+def two_way(outcomes: np.ndarray) -> TwoWay:
+    """Split the variance of a mean by two crossed random factors, by analysis of variance (Searle et al. 1992).
+
+    The variance of the runs' means holds the interaction of run and sample once, as the variance of the samples' means
+    does. ``seeds`` leaves that out, see ``seed_part``.
+
+    Args:
+        outcomes: (runs, n), at least two runs.
+    """
+    runs, n = outcomes.shape
+    by_run, by_sample = outcomes.mean(axis=1), outcomes.mean(axis=0)
+    pictures = float(by_sample.var(ddof=1)) / n if n > 1 else 0.0
+    residual = outcomes - by_run[:, None] - by_sample + by_run.mean()
+    interaction = float((residual**2).sum()) / max((runs - 1) * (n - 1), 1) / (runs * n)
+    return TwoWay(pictures, max(seed_part(by_run, interaction), 0.0))
+
+
+def seed_part(scores: np.ndarray, interaction: float) -> float:
+    """Return the part of the variance of a mean over runs that the runs add; negative where chance makes it so.
+
+    Args:
+        scores: (runs,) the score of each.
+        interaction: The part of that variance by the interaction of run and sample. Of ``runs`` it is subtracted
+            (runs - 1) / runs times: with few runs its estimate is too rough to take all of it away.
+    """
+    runs = len(scores)
+    return float(scores.var(ddof=1)) / runs - interaction * (runs - 1) / runs
+
+
+def widened(
+    interval: tuple[float, float], score: float, seed_variance: float, *, freedom: float, level: float = LEVEL
+) -> tuple[float, float]:
+    """Return an interval by test samples, widened by the noise of training.
+
+    The distance of each end from the score is the root of the sum of squares of both parts' distances (Zou and Donner
+    2008, "Construction of confidence limits about effect measures", equation 7); that of the seeds is Student's.
+
+    Args:
+        interval: By test samples.
+        score: Within it.
+        seed_variance: Of the score (the mean over runs) by the runs.
+        freedom: Degrees of freedom of ``seed_variance``.
+        level: Of ``interval``.
+    """
+    own = _quantile(freedom, level) * math.sqrt(max(seed_variance, 0.0))
+    low, high = interval
+    return max(score - math.hypot(score - low, own), 0.0), min(score + math.hypot(high - score, own), 1.0)
+
+
+def _quantile(freedom: float, level: float) -> float:
     tail = (1 - level) / 2
-    low = 0.0 if successes <= 0 else float(betaincinv(successes, n - successes + 1, tail))
-    high = 1.0 if successes >= n else float(betaincinv(successes + 1, n - successes, 1 - tail))
-    return low, high
-
-
-def _percentiles(means: np.ndarray, *, level: float) -> tuple[float, float]:
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return float(stats.norm.isf(tail) if math.isinf(freedom) else stats.t.isf(tail, freedom))
 
 
 def _checked(outcomes: ArrayLike, *, dimensions: int) -> np.ndarray:
@@ -89,7 +165,7 @@ def _checked(outcomes: ArrayLike, *, dimensions: int) -> np.ndarray:
     if values.ndim != dimensions:
         raise ValueError(f"outcomes must have {dimensions} dimension(s), got shape {values.shape}.")
     if values.size == 0:
-        raise DataError("there is no outcome to resample: expected at least one test sample.")
+        raise DataError("there is no outcome to average: expected at least one test sample.")
     if not np.isfinite(values).all():
         raise NumericalError(f"{int((~np.isfinite(values)).sum())} of {values.size} outcomes are not finite.")
     if values.min() < 0 or values.max() > 1:

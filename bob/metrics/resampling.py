@@ -1,14 +1,22 @@
-"""Resampled test sets: which pictures each one draws, the same for every backbone that is tested on them."""
+"""Resampled test sets: which pictures each one draws, the same for every backbone that is tested on them.
+
+A score that is no mean over pictures (AP, mIoU, AUROC) is computed again on each. Its interval follows from how it
+varies there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from bob.core.errors import DataError
+from bob.metrics.interval import LEVEL, score_interval
 
 RESAMPLES = 1000
+LEFT_OUT = 200
 _BLOCK_CELLS = 1_000_000
 
 
@@ -33,13 +41,49 @@ def resampled_counts(samples: int, *, seed: int = 0, resamples: int = RESAMPLES)
         yield np.bincount(drawn.ravel(), minlength=size * samples).reshape(size, samples)
 
 
-def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Return the central interval of the score over resampled test sets (the percentile method).
+def left_out_counts(samples: int, *, groups: int = LEFT_OUT) -> np.ndarray:
+    """Return int64 (groups, samples): 0 for the samples that each test set of a jackknife leaves out, 1 for the others.
+
+    Each leaves out one sample, or of more than ``groups`` samples an equal share of them, drawn once.
+    """
+    groups = min(groups, samples)
+    group = np.random.default_rng(0).permutation(samples) % groups
+    return (group[None] != np.arange(groups)[:, None]).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a score varies over test sets of its size.
+
+    Attributes:
+        variance: Its variance.
+        bias: How far it lies on average above what it is on all pictures.
+        freedom: Degrees of freedom of the variance.
+    """
+
+    variance: float
+    bias: float = 0.0
+    freedom: float = math.inf
+
+    def interval(self, score: float, *, samples: int, level: float = LEVEL) -> tuple[float, float]:
+        """Return the interval of the score, of so many test samples; see ``score_interval``."""
+        return score_interval(score, self.variance, samples=samples, bias=self.bias, freedom=self.freedom, level=level)
+
+
+def spread_of(score: float, replicates: np.ndarray, left_out: np.ndarray | None = None) -> Spread:
+    """Return how a score varies, from its values on other test sets.
+
+    The bias is the bootstrap's (Efron and Tibshirani 1993, equation 10.1). The bootstrap's variance is too small for
+    AP and mIoU of few pictures, because a resample never has a rare class that the test set lacks; the jackknife's
+    (equation 11.5) sees how much hangs on each picture. The larger of the two counts. The fewer pictures carry the
+    score, the less is known of its variance: its degrees of freedom are n / (k - 1), k the kurtosis of the n pictures'
+    influences. That is half of what the variance of a sample variance gives (Satterthwaite 1946), as k is estimated
+    too low.
 
     Args:
-        replicates: (resamples,) the score on each; NaN where a test set has nothing to score (no object at all),
-            which is left out.
-        level: Coverage aimed at, in (0, 1).
+        score: On the test set.
+        replicates: (resamples,) on each resampled test set; NaN where one has nothing to score, which is left out.
+        left_out: (groups,) on each test set of ``left_out_counts``; None for scores whose bootstrap variance is right.
 
     Raises:
         DataError: No resampled test set has a score.
@@ -48,5 +92,27 @@ def percentile_interval(replicates: np.ndarray, level: float = 0.95) -> tuple[fl
     values = values[~np.isnan(values)]
     if values.size == 0:
         raise DataError("no resampled test set has anything to score: expected labelled objects or pixels in test.")
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    variance = float(values.var(ddof=1)) if values.size > 1 else 0.0
+    bias = float(values.mean()) - score
+    if left_out is None or len(left_out) < 2:
+        return Spread(variance, bias)
+    # Without its only objects a test set has no score: such a picture counts as one that changes nothing.
+    influences = np.where(np.isnan(left_out), score, left_out)
+    influences = influences - influences.mean()
+    groups, squares = len(influences), float((influences**2).sum())
+    if squares == 0:
+        return Spread(variance, bias)
+    kurtosis = groups * float((influences**4).sum()) / squares**2
+    freedom = max(groups / max(kurtosis - 1, 0.5), 2.0)
+    return Spread(max(variance, squares * (groups - 1) / groups), bias, freedom)
+
+
+def mean_spread(parts: Sequence[Spread]) -> Spread:
+    """Return the spread of the mean of scores of independent test sets."""
+    count = len(parts)
+    variance = sum(part.variance for part in parts)
+    # Satterthwaite (1946): the degrees of freedom of a sum of variances.
+    known = sum(part.variance**2 / part.freedom for part in parts)
+    return Spread(
+        variance / count**2, sum(part.bias for part in parts) / count, variance**2 / known if known else math.inf
+    )

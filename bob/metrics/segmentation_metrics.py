@@ -8,7 +8,7 @@ import numpy as np
 
 from bob.core.errors import DataError
 from bob.data.annotations import IGNORE
-from bob.metrics.resampling import RESAMPLES, resampled_counts
+from bob.metrics.resampling import RESAMPLES, Spread, left_out_counts, resampled_counts, spread_of
 
 _INTERSECTION, _PREDICTED, _TRUE = range(3)
 
@@ -22,11 +22,17 @@ class SegScores:
         per_class: IoU by class index; None for a class that occurs neither in truth nor in prediction.
         replicates: float64 (resamples,): the mIoU on each test set of ``resampled_counts``; NaN on one without a
             labelled pixel.
+        left_out: float64 (groups,): likewise on each of ``left_out_counts``; empty without replicates.
     """
 
     metrics: dict[str, float]
     per_class: dict[int, float | None]
     replicates: np.ndarray
+    left_out: np.ndarray
+
+    def spread(self) -> Spread:
+        """Return how the mIoU varies over test sets."""
+        return spread_of(self.metrics["miou"], self.replicates, self.left_out)
 
 
 def areas(prediction: np.ndarray, truth: np.ndarray, *, classes: int) -> np.ndarray:
@@ -77,6 +83,7 @@ def segmentation_scores(picture_areas: np.ndarray, *, resamples: int = RESAMPLES
     right, true = total[_INTERSECTION], total[_TRUE]
     union = total[_PREDICTED] + true - right
     occurring = true > 0
+    replicates, left_out = _resampled(stacked, resamples)
     return SegScores(
         metrics={
             "miou": float(mean_iou(total[None])[0]),
@@ -84,7 +91,8 @@ def segmentation_scores(picture_areas: np.ndarray, *, resamples: int = RESAMPLES
             "mean_accuracy": float(np.mean(right[occurring] / true[occurring])),
         },
         per_class={c: float(right[c] / union[c]) if union[c] else None for c in range(len(union))},
-        replicates=_replicates(stacked, resamples),
+        replicates=replicates,
+        left_out=left_out,
     )
 
 
@@ -97,10 +105,13 @@ def mean_iou(totals: np.ndarray) -> np.ndarray:
     return np.where(present > 0, summed / np.maximum(present, 1), np.nan)
 
 
-def _replicates(stacked: np.ndarray, resamples: int) -> np.ndarray:
+def _resampled(stacked: np.ndarray, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mIoU on resampled test sets and on those that leave pictures out."""
+    if resamples == 0:
+        return np.empty(0), np.empty(0)
     n, _, classes = stacked.shape
     # In float64, for whole numbers below 2**53 are exact in it and its products are far faster.
     flat = stacked.reshape(n, -1).astype(np.float64)
-    blocks = resampled_counts(n, resamples=resamples)
+    blocks = [*resampled_counts(n, resamples=resamples), left_out_counts(n)]
     parts = [mean_iou((counts.astype(np.float64) @ flat).reshape(-1, 3, classes)) for counts in blocks]
-    return np.concatenate([np.empty(0), *parts])
+    return np.concatenate(parts[:-1]), parts[-1]

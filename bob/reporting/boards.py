@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bob.reporting.comparison import compare, interval_error
 from bob.reporting.paired import Paired, Run, pair
-from bob.reporting.ranking import (
-    ALPHA,
-    pareto_front,
-    rank_intervals,
-    ranks,
-    score_intervals,
-)
+from bob.reporting.ranking import pareto_front, ranks
 from bob.reporting.report_data import COSTS, Board, Entry, further_metrics
 from bob.reporting.select import Group, Row
 
@@ -39,9 +34,14 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
     all_seeds = {row.get("seed") for row in group.rows}
     entries = [_entry(name, rows, len(all_seeds)) for name, rows in by_backbone.items()]
     entries = sorted(entries, key=lambda entry: (entry.is_control, -entry.score, entry.backbone))
-    runs = {name: [Run(row["score"], outcomes(row["job_id"])) for row in rows] for name, rows in by_backbone.items()}
-    paired = pair(runs)
-    entries, test = _compared(_ranked(entries), paired)
+    paired = pair(
+        {
+            name: [Run(row["score"], outcomes(row["job_id"]), interval_error(row)) for row in rows]
+            for name, rows in by_backbone.items()
+        }
+    )
+    trains = any(row.get("images_seen") or "seen=" in str(row.get("budget")) for row in group.rows)
+    entries, comparison = compare(_ranked(entries), paired, trains=trains)
     first = group.rows[0]
     return Board(
         task=group.key[0],
@@ -52,10 +52,10 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
         entries=tuple(entries),
         circumstances=circumstances(group.rows),
         notes=group.notes + _pairing_notes(paired),
-        test=test,
+        comparison=comparison,
         smoke=any(row.get("smoke") is True for row in group.rows),
         test_pictures=min((int(row["n_test"]) for row in group.rows if row.get("n_test")), default=None),
-        paired=paired,
+        samples=paired.samples,
     )
 
 
@@ -110,35 +110,6 @@ def _ranked(entries: Sequence[Entry]) -> list[Entry]:
         for entry, rank, front in zip(candidates, ranks(scores), pareto_front(scores, latency), strict=True)
     ]
     return marked + [entry for entry in entries if entry.is_control]
-
-
-def _compared(entries: list[Entry], paired: Paired) -> tuple[list[Entry], str]:
-    """Add intervals, rank intervals and ties from the paired scores."""
-    if paired.reason is not None:
-        return entries, f"No paired test: {paired.reason}"
-    names = [entry.backbone for entry in entries if entry.backbone in paired.replicates]
-    found: dict[str, dict[str, Any]] = {name: {} for name in names}
-    if not paired.single_seed:
-        for name, (low, high) in zip(names, score_intervals(paired.stacked(names)), strict=True):
-            found[name] |= {"low": float(low), "high": float(high)}
-    test = _add_ties(found, entries, paired)
-    return [dataclasses.replace(entry, **found.get(entry.backbone, {})) for entry in entries], test
-
-
-def _add_ties(found: dict[str, dict[str, Any]], entries: Sequence[Entry], paired: Paired) -> str:
-    candidates = [entry.backbone for entry in entries if entry.rank is not None]
-    names = [name for name in candidates if name in found]
-    if len(names) < 2:
-        return "No paired test: fewer than two candidates have the outcomes of the same test samples"
-    if candidates[0] not in found:
-        return f"No paired test: the best, {candidates[0]}, has no outcomes on the samples of the others"
-    for name, p_value in zip(names, paired.p_values(names, candidates[0]), strict=True):
-        found[name] |= {"p_value": float(p_value), "tied": bool(p_value >= ALPHA)}
-    if len(names) == len(candidates):
-        for name, (low, high) in zip(names, rank_intervals(paired.stacked(names)), strict=True):
-            found[name] |= {"rank_low": int(low), "rank_high": int(high)}
-    kind = "exact McNemar test" if paired.is_exact(names) else "paired bootstrap"
-    return f"{kind} against the best on the same {paired.samples} test samples, Holm-corrected, at {ALPHA:g}"
 
 
 def _pairing_notes(paired: Paired) -> tuple[str, ...]:

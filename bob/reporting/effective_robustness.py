@@ -40,7 +40,7 @@ def _with_robustness(board: Board, reference: set[str]) -> Board:
         np.array([entry.backbone in fitted for entry in scored]),
         clean_pictures=board.test_pictures,
         # The outcomes are of the shifted pictures; where there are none, the sets are taken to be of one size.
-        shifted_pictures=board.paired.samples or board.test_pictures,
+        shifted_pictures=board.samples or board.test_pictures,
     )
     if found.reason is not None:
         return _noted(board, f"no effective robustness: {found.reason.rstrip('.')}")

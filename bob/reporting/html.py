@@ -13,14 +13,16 @@ import jinja2
 from bob.reporting.tables import Table
 
 HOW_TO_READ = (
-    "Score: mean over seeds of the primary metric on the test split, which is scored once. Interval: the central 95 % "
-    "of the score over resampled test samples; overlapping intervals are no test. Ranks: the central 95 % of a "
-    "backbone's rank when all are scored on the same resampled test set. Tie: on the same test samples the score does "
-    "not differ significantly from the best one's. z: (score - mean) / standard deviation of the suite's reference "
-    "set, the same backbones on every board; it depends on who is in that set. Controls are baselines: they have no "
-    "rank and enter no mean. A score that is no mean over test pictures (AP, mIoU, AUROC, a mean over shifts) is "
-    "computed anew on each resampled test set, the same sets for every backbone. Calibration: whether a classifier is "
-    "right as often as it is sure, before and after its logits are divided by one temperature chosen on val."
+    "Score: mean over seeds of the primary metric on the test split, which is scored once. Interval: 95 % for the "
+    "score over all pictures like the test set's, not over another test set of its size; overlapping intervals are no "
+    "test. Ranks: those that a backbone may have, given which pairs differ significantly; all are right at once "
+    "in 95 %. Tie: the score does not differ significantly from the best one's; all pairs are tested at once, so the "
+    "choice of the best is paid for. With several seeds, intervals and test count the seeds too. z: (score - mean) / "
+    "standard deviation of the suite's reference set, the same backbones on every board; it depends on who is in that "
+    "set. Controls are baselines: they have no rank and enter no mean. A score that is no mean over test pictures (AP, "
+    "mIoU, AUROC, a mean over shifts) is computed anew on each resampled test set, the same sets for every backbone. "
+    "Calibration: whether a classifier is right as often as it is sure, before and after its logits are divided by one "
+    "temperature chosen on val."
 )
 
 

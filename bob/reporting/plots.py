@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from bob.core.text import visible
 from bob.reporting.recommend import LATENCY
-from bob.reporting.report_data import Board, Entry
+from bob.reporting.report_data import Board, Entry, TrainingNoise
 
 # Blue, vermilion and grey of Okabe and Ito's palette, each with a marker of its own.
 FRONT, CANDIDATE, CONTROL = ("#D55E00", "D"), ("#0072B2", "o"), ("#6b6b6b", "s")
@@ -38,9 +38,11 @@ def interval_plot(board: Board) -> bytes:
         axes.plot(entry.score, row, marker, color=color, markerfacecolor=filled, markersize=5.5)
     axes.set_yticks(range(len(entries)), [label(entry) for entry in entries], fontsize=LABEL_PT, parse_math=False)
     axes.set_ylim(len(entries) - 0.4, -0.6)
-    axes.set_xlabel(f"{drawable(board.metric, LABEL_LENGTH)}, with 95 % interval over test samples", parse_math=False)
+    axes.set_xlabel(f"{drawable(board.metric, LABEL_LENGTH)}, with 95 % interval", parse_math=False)
     has_test = any(entry.tied is not None for entry in entries)
-    _title(axes, board, "open marker: significantly below the best" if has_test else "no paired test")
+    unknown = board.comparison.noise is TrainingNoise.UNKNOWN
+    meaning = "below the best, by test pictures alone" if unknown else "significantly below the best"
+    _title(axes, board, f"open marker: {meaning}" if has_test else "no paired test")
     return to_png(figure)
 
 

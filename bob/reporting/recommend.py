@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bob.reporting.ranking import ALPHA, pareto_front
-from bob.reporting.report_data import LATENCY, Board, Entry
+from bob.reporting.report_data import LATENCY, Board, Entry, TrainingNoise
 
 MEMORY = "infer_peak_mb"
 
@@ -78,12 +78,14 @@ def _busy_text(board: Board) -> str:
 
 
 def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:
-    """Return whom the paired test does not tell from the best within the limits; None if there is no such test."""
-    names = [entry.backbone for entry in within]
-    if not board.paired.replicates.keys() >= set(names):
+    """Return whom the test does not tell from the best within the limits; None if there is no test of all of them.
+
+    The p-values hold for all pairs at once, so a best that is chosen within limits needs no further adjustment.
+    """
+    comparison = board.comparison
+    if not {entry.backbone for entry in within} <= set(comparison.names):
         return None
-    p_values = board.paired.p_values(names, best.backbone)
-    return [entry for entry, p in zip(within, p_values, strict=True) if entry is not best and p >= ALPHA]
+    return [e for e in within if e is not best and comparison.p_value(e.backbone, best.backbone) >= ALPHA]
 
 
 def _front(within: list[Entry]) -> tuple[str, ...]:
@@ -120,8 +122,15 @@ def _text(
         text += " There is no paired test of all of them, so a small lead may be chance."
     elif tied:
         text += f" The test does not tell it from {', '.join(entry.backbone for entry in tied)}."
+    elif board.comparison.noise is TrainingNoise.UNKNOWN:
+        text += (
+            " Every other candidate here scores lower, by more than the choice of test pictures explains. Each has one"
+        )
+        text += " seed, so whether another training run would keep the order is not known."
     else:
         text += " Every other candidate here scores significantly lower."
+    if best.backbone in board.not_above_control:
+        text += " It is not significantly above its own architecture without training."
     if fastest is not None and tied:
         text += f" Of these the fastest is {fastest.backbone}, {fastest.costs[LATENCY]:.3g} ms at batch 1"
         text += f" ({board.measured_at})."

@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from bob.core.errors import BobError
 from bob.metrics.reliability_bins import ECE_BINS, check_confidence, diagram_error, reliability
 from bob.reporting.plots import CANDIDATE, CONTROL, DPI, LABEL_PT, label, plain, title, to_png
-from bob.reporting.ranking import is_binary
 from bob.reporting.report_data import Board, Entry
 
 if TYPE_CHECKING:
@@ -97,7 +96,7 @@ def _confidences(entry: Entry, outcomes: Outcomes) -> Confidences | None:
         entry=entry,
         confidence=confidence,
         correct=correct,
-        is_mean=not is_binary(table["outcome"].to_numpy(dtype=float)),
+        is_mean=not table["outcome"].isin((0, 1)).all(),
     )
 
 

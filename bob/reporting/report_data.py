@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import enum
 import math
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bob.core.machine import BUSY_SHARE
-from bob.reporting.paired import Paired
 
 LATENCY = "latency_ms_b1_p50"
 COSTS = (
@@ -73,14 +76,16 @@ class Entry:
         is_control: Whether it is a baseline, shown without rank.
         seeds: The seeds that finished.
         score: Mean over seeds, in [0, 1].
-        low: Lower end of the 95 % interval over test samples; None if nothing gives one.
+        low: Lower end of the 95 % interval of the score over all pictures like these; None if nothing gives one.
         high: Upper end.
         seed_std: Sample standard deviation over seeds; None for one seed.
         rank: 1 for the best candidate; None for a control.
-        rank_low: Best rank in the central 95 % of resampled test sets; None without paired outcomes.
-        rank_high: Worst rank there.
-        p_value: Holm-adjusted p-value against the best candidate; None without a paired test.
+        rank_low: Best rank that it may have, all ranks right at once in 95 %; None without paired outcomes.
+        rank_high: Worst rank that it may have.
+        p_value: Against the best candidate, adjusted for all pairs; None without a paired test.
         tied: Whether the paired test does not tell it from the best candidate; None without a test.
+        above_control: Whether it scores significantly above its architecture's random initialisation; None where that
+            was not tested.
         z: z-score; None where there is none.
         pareto: Whether no candidate scores as high at less latency; False if its own was measured on a busy host.
         costs: Cost columns by name, mean over seeds; absent where not measured.
@@ -104,6 +109,7 @@ class Entry:
     rank_high: int | None = None
     p_value: float | None = None
     tied: bool | None = None
+    above_control: bool | None = None
     z: float | None = None
     pareto: bool = False
     costs: dict[str, float] = field(default_factory=dict)
@@ -125,6 +131,36 @@ class Entry:
         return math.nan if self.is_busy else self.costs.get(LATENCY, math.nan)
 
 
+class TrainingNoise(enum.Enum):
+    """What a board's intervals and its test know of the noise of training."""
+
+    NONE = "nothing is trained"
+    COVERED = "every candidate has several seeds"
+    POOLED = "candidates of one seed borrow the spread over seeds of the others"
+    UNKNOWN = "no candidate has several seeds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The differences between a board's candidates.
+
+    Attributes:
+        test: The test in words, or why there is none.
+        noise: What is known of the noise of training.
+        names: The candidates that were compared; empty without a test.
+        p_values: (names, names), adjusted for all pairs.
+    """
+
+    test: str = ""
+    noise: TrainingNoise = TrainingNoise.NONE
+    names: tuple[str, ...] = ()
+    p_values: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 0)))
+
+    def p_value(self, first: str, second: str) -> float:
+        """Return the p-value of "these two score the same"."""
+        return float(self.p_values[self.names.index(first), self.names.index(second)])
+
+
 @dataclass(frozen=True, kw_only=True)
 class Board:
     """The ranking of one task, data set and protocol.
@@ -139,10 +175,10 @@ class Board:
         circumstances: What holds for every row ("budget", "precision", "device", ...), as text by name.
         notes: What a reader must know about the numbers.
         z_reason: Why there is no z-score; None if there is one.
-        test: The paired test in words, or why there is none.
+        comparison: What may be said of the differences between its candidates.
         smoke: Whether its data only prove that the software runs.
         test_pictures: Test pictures of its data set, the fewest of any row; None where no row says.
-        paired: The entries on the same resampled test sets, for further tests between them.
+        samples: Test samples that the paired outcomes are of; 0 without them.
     """
 
     task: str
@@ -154,10 +190,10 @@ class Board:
     circumstances: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     z_reason: str | None = None
-    test: str = ""
+    comparison: Comparison = field(default_factory=Comparison)
     smoke: bool = False
     test_pictures: int | None = None
-    paired: Paired = field(default_factory=Paired)
+    samples: int = 0
 
     @property
     def name(self) -> str:
@@ -177,6 +213,16 @@ class Board:
             del forms["profile threads"]  # a CPU's name in a profile counts them already
         said = [form.format(self.circumstances[name]) for name, form in forms.items() if name in self.circumstances]
         return ", ".join(said) or "circumstances not recorded"
+
+    @property
+    def test(self) -> str:
+        """The test of its differences in words, or why there is none."""
+        return self.comparison.test
+
+    @property
+    def not_above_control(self) -> tuple[str, ...]:
+        """Candidates that do not score significantly above the random initialisation of their architecture."""
+        return tuple(entry.backbone for entry in self.entries if entry.above_control is False)
 
     @property
     def candidates(self) -> tuple[Entry, ...]:

@@ -9,7 +9,15 @@ from dataclasses import dataclass
 
 from bob.core.machine import BUSY_SHARE
 from bob.metrics.reliability_bins import ECE_BINS
-from bob.reporting.report_data import CALIBRATION, FURTHER, Board, Coverage, Entry, OverallEntry
+from bob.reporting.report_data import (
+    CALIBRATION,
+    FURTHER,
+    Board,
+    Coverage,
+    Entry,
+    OverallEntry,
+    TrainingNoise,
+)
 
 NONE = "–"
 TIED = "≈"
@@ -89,7 +97,7 @@ def score_table(board: Board) -> Table:
         (Head("rank", f"1 is the best; {TIED}: the test does not tell it from the best; controls have none"), _rank),
         (Head("backbone", numeric=False), _name),
         (Head(board.metric, "mean over seeds, higher is better"), lambda e: number(e.score)),
-        (Head("95 % interval", "test samples resampled"), lambda e: Cell(_interval(e), e.low)),
+        (Head("95 % interval", "of the score over all pictures like these"), lambda e: Cell(_interval(e), e.low)),
     ]
     columns += _further(board)
     if any(entry.seed_std is not None for entry in board.entries):
@@ -97,9 +105,14 @@ def score_table(board: Board) -> Table:
     if board.z_reason is None:
         columns.append((Head("z", "score against the suite's reference set"), lambda e: number(e.z, "+.2f")))
     if any(entry.rank_low is not None for entry in board.entries):
-        columns.append((Head("ranks", "central 95 % of ranks over resampled test sets", wide_only=True), _rank_range))
+        columns.append(
+            (
+                Head("ranks", "ranks that it may have; all of them are right at once in 95 %", wide_only=True),
+                _rank_range,
+            )
+        )
     if _has_test(board):
-        columns.append((Head("p", "Holm-adjusted, against the best", wide_only=True), _p_value))
+        columns.append((Head("p", "against the best, adjusted for all pairs", wide_only=True), _p_value))
     if any("latency_ms_b1_p50" in entry.costs for entry in board.entries):
         columns.append((Head("ms p50", "latency at batch 1; *: no candidate scores as high at less"), _latency))
     if letters:
@@ -283,6 +296,22 @@ def _flag_letters(board: Board) -> dict[str, str]:
     return dict(zip(flags, names, strict=False))
 
 
+def _noise_caption(board: Board) -> tuple[str, ...]:
+    """Return what a reader must know before believing a difference."""
+    said = {
+        TrainingNoise.COVERED: "Intervals and the test count both test pictures and seeds.",
+        TrainingNoise.POOLED: "Intervals and the test count test pictures and seeds; "
+        "candidates of one seed borrow the spread of the others.",
+        TrainingNoise.UNKNOWN: "One seed each: intervals and the test do not cover the noise of training.",
+    }
+    noise = board.comparison.noise
+    lines = [said[noise]] if noise in said else []
+    if board.not_above_control:
+        names = ", ".join(board.not_above_control)
+        lines.append(f"Not significantly above the random initialisation of its architecture: {names}.")
+    return tuple(lines)
+
+
 def _letters(entry: Entry, letters: dict[str, str]) -> str:
     return ",".join(letters[flag] for flag in entry.flags)
 
@@ -291,7 +320,9 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     said = [f"{letter}: {flag}." for flag, letter in letters.items()]
     if any(entry.is_control for entry in board.entries):
         said.append(f"Rank {NONE}: a control, a baseline outside every rank and mean.")
-    said.append(f"Rank {TIED}: not told from the best by the {board.test}." if _has_test(board) else f"{board.test}.")
+    test = board.test
+    said.append(f"Rank {TIED}: not told from the best by the {test}." if _has_test(board) else f"{test}.")
+    said += _noise_caption(board)
     if any(entry.pareto for entry in board.entries):
         said.append("ms p50: latency at batch 1; *: no candidate scores as high at less.")
     if any(entry.is_busy for entry in board.candidates):

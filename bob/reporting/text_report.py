@@ -89,6 +89,7 @@ def ranking_csv(boards: Sequence[Board]) -> str:
         "tied_with_best",
     ]
     columns += ["pareto", "image_size", *COSTS, "flags", "smoke", "paired_test", "z_reason"]
+    columns += ["training_noise", "above_control"]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     heads = [*columns, *further, *(f"circumstance: {name}" for name in names)]
@@ -101,6 +102,7 @@ def ranking_csv(boards: Sequence[Board]) -> str:
             ties = [entry.rank_low, entry.rank_high, entry.p_value, entry.tied, entry.pareto, entry.image_size]
             costs = [entry.costs.get(name) for name in COSTS]
             right = ["; ".join(entry.flags), board.smoke, board.test, board.z_reason]
+            right += [board.comparison.noise.value, entry.above_control]
             others = [entry.metrics.get(name) for name in further]
             cells = [*left, *scores, *ties, *costs, *right, *others, *said]
             writer.writerow([_no_formula(cell) for cell in cells])

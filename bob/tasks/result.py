@@ -15,7 +15,7 @@ class TaskResult:
 
     Attributes:
         score: The primary metric, in [0, 1].
-        score_low: Lower end of the 95 % interval, resampling test samples.
+        score_low: Lower end of the 95 % interval, by test samples, of the score over all pictures like these.
         score_high: Upper end.
         metrics: Every metric by column name.
         outcomes: Columns of equal length, one entry per test sample: ``sample_id`` (text) and what was predicted; where

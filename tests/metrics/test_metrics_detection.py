@@ -10,7 +10,7 @@ from detection_samples import detections, draw_test_set, instances, pycocotools_
 
 from bob.core.errors import DataError, NumericalError
 from bob.metrics.detection_metrics import coco_scores
-from bob.metrics.resampling import RESAMPLES, percentile_interval, resampled_counts
+from bob.metrics.resampling import RESAMPLES, resampled_counts
 
 CLOSE = {"abs": 1e-6, "rel": 0}
 NAMES = ("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large")
@@ -188,12 +188,3 @@ def test_resamples_depend_on_the_number_of_pictures_and_the_seed_alone():
     assert first.mean(axis=0) == pytest.approx(np.ones(20), abs=0.15)
     with pytest.raises(DataError, match="no test sample"):
         next(resampled_counts(0))
-
-
-def test_an_interval_leaves_out_test_sets_without_anything_to_score():
-    values = np.linspace(0, 1, 1001)
-    assert percentile_interval(values) == pytest.approx((0.025, 0.975))
-    assert percentile_interval(np.append(values, [np.nan] * 50)) == pytest.approx((0.025, 0.975))
-    assert percentile_interval(values, level=0.5) == pytest.approx((0.25, 0.75))
-    with pytest.raises(DataError, match="anything to score"):
-        percentile_interval(np.array([np.nan]))

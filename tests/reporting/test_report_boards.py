@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,12 @@ import pytest
 from report_samples import BACKBONES, REFERENCE, sample_outcomes, sample_results, sample_row
 
 from bob.core.errors import BobError
+from bob.metrics.interval import mean_interval
 from bob.reporting.boards import make_board
 from bob.reporting.coverage import NOT_RUN, measure_coverage
 from bob.reporting.overall import add_z_scores, overall
 from bob.reporting.recommend import recommend
-from bob.reporting.report_data import Board
+from bob.reporting.report_data import Board, TrainingNoise
 from bob.reporting.select import choose_rows, find_differences, group_rows
 from bob.reporting.tables import score_table
 
@@ -43,14 +45,16 @@ def test_removing_the_control_changes_no_candidates_figure() -> None:
     pairs = list(sample_results())
     boards = [_boards(pairs), _boards([pair for pair in pairs if pair[0]["backbone"] != CONTROL])]
     full, bare = (add_z_scores(found, REFERENCE)[0] for found in boards)
-    assert full.candidates == bare.candidates
+    # Whether a candidate is above its control is the one thing that takes a control.
+    assert any(entry.above_control for entry in full.candidates)
+    assert tuple(dataclasses.replace(entry, above_control=None) for entry in full.candidates) == bare.candidates
 
 
 def test_close_backbones_are_tied_with_the_best_and_distant_ones_not() -> None:
     (board,) = _boards(list(sample_results()))
     tied = [entry.backbone for entry in board.candidates if entry.tied]
     assert NAMES[0] in tied and NAMES[1] in tied and NAMES[6] not in tied
-    assert "exact McNemar test" in board.test and "372 test samples" in board.test
+    assert "simultaneous test of all pairs" in board.test and "372 test samples" in board.test
 
 
 def test_several_seeds_give_mean_spread_and_an_interval_of_averaged_outcomes() -> None:
@@ -66,7 +70,73 @@ def test_several_seeds_give_mean_spread_and_an_interval_of_averaged_outcomes() -
     assert entry.seeds == (0, 1, 2)
     assert entry.score == pytest.approx(np.mean(scores)) and entry.seed_std == pytest.approx(np.std(scores, ddof=1))
     assert entry.low < entry.score < entry.high and (entry.low, entry.high) != (0.86, 0.93)
-    assert "paired bootstrap" in board.test
+    assert "simultaneous test" in board.test
+
+
+def _seeded(shares: dict[str, tuple[float, ...]], **changes: Any) -> Board:
+    """Return a board of backbones whose seeds have the given shares of 1,000 test pictures right."""
+    pairs = []
+    for number, (name, own) in enumerate(shares.items()):
+        for seed, share in enumerate(own):
+            outcome = (np.random.default_rng([number, seed]).random(1000) < share).astype(float)
+            table = {"sample_id": np.array([f"{i:04d}" for i in range(1000)]), "outcome": outcome}
+            low, high = mean_interval(outcome)
+            row = sample_row(
+                name, protocol="finetune", seed=seed, score=float(outcome.mean()), images_seen=900, **changes
+            )
+            pairs.append(({**row, "score_low": low, "score_high": high}, table))
+    (board,) = _boards(pairs)
+    return board
+
+
+def test_a_lead_within_the_spread_over_seeds_is_no_lead() -> None:
+    board = _seeded({NAMES[0]: (0.76, 0.84, 0.80), NAMES[1]: (0.79, 0.71, 0.75)})
+    assert board.comparison.noise is TrainingNoise.COVERED and board.candidates[1].tied is True
+    assert "count both test pictures and seeds" in " ".join(score_table(board).caption)
+    # By test pictures alone, the same lead is beyond chance.
+    alone = _seeded({NAMES[0]: (0.80,), NAMES[1]: (0.75,)})
+    assert alone.candidates[1].tied is False
+
+
+def test_one_seed_of_fine_tuning_is_never_called_significant() -> None:
+    board = _seeded({NAMES[0]: (0.9,), NAMES[1]: (0.6,)})
+    assert board.comparison.noise is TrainingNoise.UNKNOWN and board.candidates[1].tied is False
+    answer = recommend(board).text
+    assert "significantly" not in answer and "whether another training run would keep the order is not known" in answer
+    assert "do not cover the noise of training" in " ".join(score_table(board).caption)
+
+
+def test_a_candidate_of_one_seed_borrows_the_spread_of_the_others_and_says_so() -> None:
+    board = _seeded({NAMES[0]: (0.76, 0.84, 0.80), NAMES[1]: (0.70,)})
+    lent = board.candidates[1]
+    own = mean_interval(np.random.default_rng([1, 0]).random(1000) < 0.70)
+    assert board.comparison.noise is TrainingNoise.POOLED
+    assert lent.low < own[0] - 0.02 and lent.high > own[1] + 0.02 and any("one seed" in flag for flag in lent.flags)
+
+
+def test_a_candidate_that_is_not_above_its_control_is_named() -> None:
+    name = "tf_efficientnet_lite0"
+    board = _seeded({f"{name}.in1k": (0.30,), f"{name}.random": (0.29,), NAMES[0]: (0.9,)})
+    assert board.not_above_control == (f"{name}.in1k",)
+    assert f"Not significantly above the random initialisation of its architecture: {name}.in1k." in " ".join(
+        score_table(board).caption
+    )
+    assert _seeded({f"{name}.in1k": (0.60,), f"{name}.random": (0.29,)}).not_above_control == ()
+
+
+def test_the_draws_within_a_few_shot_score_count_in_the_test() -> None:
+    ids = {"sample_id": np.array([f"{i:04d}" for i in range(400)])}
+    pairs = []
+    for number, name in enumerate(NAMES[:2]):
+        outcome = np.random.default_rng(number).integers(0, 11, 400) / 10 * 0.9 + 0.1 * (1 - number)
+        score = float(outcome.mean())
+        for width in (0.03, 0.2):
+            row = sample_row(name, protocol=f"fewshot{width}", score=score)
+            pairs.append(
+                ({**row, "score_low": score - width, "score_high": score + width}, {**ids, "outcome": outcome})
+            )
+    narrow, wide = _boards(pairs)
+    assert narrow.candidates[1].tied is False and wide.candidates[1].tied is True
 
 
 def test_other_test_samples_mean_no_paired_test_for_that_backbone_and_a_note() -> None:

@@ -16,7 +16,9 @@ import pytest
 from PIL import Image
 from report_samples import BACKBONES, sample_dense_results, sample_dense_row, sample_results
 from rich.console import Console
+from scipy import stats
 
+from bob.metrics.resampling import resampled_counts
 from bob.reporting.boards import circumstances, make_board
 from bob.reporting.build import Report, build_report
 from bob.reporting.paired import Run, pair
@@ -83,7 +85,7 @@ def _job_of(name: str) -> str:
 def test_scores_are_the_rows_own_and_ties_and_ranks_come_from_the_replicates() -> None:
     board = _board(list(sample_dense_results()))
     assert [entry.score for entry in board.entries] == [row["score"] for row, _, _ in sample_dense_results()]
-    assert board.test == "paired bootstrap against the best on the same 60 test samples, Holm-corrected, at 0.05"
+    assert board.test == "simultaneous test of all pairs on the same 60 test samples, at 0.05 in total"
     tied = [entry.backbone for entry in board.candidates if entry.tied]
     assert NAMES[1] in tied and NAMES[5] not in tied and NAMES[6] not in tied
     ranges = {entry.backbone: (entry.rank_low, entry.rank_high) for entry in board.candidates}
@@ -91,35 +93,41 @@ def test_scores_are_the_rows_own_and_ties_and_ranks_come_from_the_replicates() -
     assert _entry(board, CONTROL).tied is None and _entry(board, CONTROL).rank_low is None
 
 
-def test_p_value_is_the_share_of_centred_differences_as_large_as_the_observed_one() -> None:
-    scores = [0.50, 0.46]
-    replicates = [np.array([0.5, 0.5, 0.5, 0.5]), np.array([0.46, 0.41, 0.44, 0.505])]
-    ids = {"sample_id": ["a", "b", "c"]}
-    runs = {name: [Run(score, _frame(ids, drawn))] for name, score, drawn in zip("xy", scores, replicates, strict=True)}
-    # Differences -.04 -.09 -.06 +.005 around the observed -.04: 0, -.05, -.02, +.045; two of four are as large.
-    assert pair(runs).p_values(["x", "y"], "x") == pytest.approx([1.0, (2 + 1) / (4 + 1)])
-
-
-def test_replicates_of_means_give_the_test_that_outcomes_give() -> None:
+def test_replicates_of_means_vary_together_as_outcomes_do() -> None:
     rng = np.random.default_rng(0)
-    outcomes = {name: np.clip(rng.normal(share, 0.2, 200), 0, 1) for name, share in (("x", 0.7), ("y", 0.66))}
+    shared = rng.normal(0, 0.1, 200)
+    outcomes = {name: np.clip(shared + rng.normal(share, 0.2, 200), 0, 1) for name, share in (("x", 0.7), ("y", 0.66))}
     ids = {"sample_id": [f"{i:03d}" for i in range(200)]}
     by_mean = pair({name: [Run(float(v.mean()), _frame({**ids, "outcome": v}, None))] for name, v in outcomes.items()})
-    drawn = {name: by_mean.replicates[name] for name in outcomes}
-    by_replicates = pair({name: [Run(float(v.mean()), _frame(ids, drawn[name]))] for name, v in outcomes.items()})
-    assert by_mean.p_values(["x", "y"], "x") == pytest.approx(by_replicates.p_values(["x", "y"], "x"), abs=1e-12)
+    counts = np.concatenate(list(resampled_counts(200, resamples=5000)))
+    runs = {name: [Run(float(v.mean()), _frame(ids, counts @ v / 200))] for name, v in outcomes.items()}
+    assert pair(runs).covariance == pytest.approx(by_mean.covariance, rel=0.1)
+    assert by_mean.covariance == pytest.approx(np.cov(list(outcomes.values())) / 200)
 
 
-def test_several_seeds_average_replicates_into_the_interval() -> None:
-    triples = [triple for triple in sample_dense_results(seeds=3) if triple[0]["backbone"] in NAMES[:2]]
-    board = _board(triples)
-    for name in NAMES[:2]:
-        own = [(row, drawn) for row, _, drawn in triples if row["backbone"] == name]
-        entry = _entry(board, name)
-        averaged = np.mean([drawn for _, drawn in own], axis=0)
-        assert entry.score == pytest.approx(np.mean([row["score"] for row, _ in own]), abs=1e-15)
-        assert (entry.low, entry.high) == pytest.approx(tuple(np.quantile(averaged, [0.025, 0.975])))
-        assert entry.seed_std is not None
+def test_replicates_are_spread_as_far_as_the_rows_interval_says() -> None:
+    drawn = np.random.default_rng(0).normal(0.5, 0.02, 1000)
+    ids = {"sample_id": ["a", "b", "c"]}
+    variances = [pair({"x": [Run(0.5, _frame(ids, drawn), error)]}).variance("x") for error in (None, 0.01, 0.025, 9.0)]
+    own = drawn.var(ddof=1)
+    assert variances == pytest.approx([own, own, 0.025**2, own * 1.5**2])
+
+
+def test_several_seeds_widen_the_interval_by_their_spread() -> None:
+    moved = np.array([-0.05, 0.0, 0.05])
+    triples = [
+        ({**row, "score": row["score"] + moved[row["seed"]]}, outcomes, drawn + moved[row["seed"]])
+        for row, outcomes, drawn in sample_dense_results(seeds=3)
+        if row["backbone"] in NAMES[:2]
+    ]
+    entry = _entry(_board(triples), NAMES[0])
+    own = [row for row, _, _ in triples if row["backbone"] == NAMES[0]]
+    scores = np.array([row["score"] for row in own])
+    assert entry.score == pytest.approx(scores.mean(), abs=1e-15) and entry.seed_std is not None
+    # The rows' own interval by pictures, and Student's by three seeds, as a root of squares.
+    by_pictures = entry.score - np.mean([row["score_low"] for row in own])
+    by_seeds = stats.t.isf(0.025, 2) * scores.std(ddof=1) / 3**0.5
+    assert entry.score - entry.low == pytest.approx(np.hypot(by_pictures, by_seeds), rel=0.02)
 
 
 def test_one_seed_keeps_the_rows_own_interval() -> None:
@@ -168,9 +176,8 @@ def test_resampled_test_sets_without_anything_to_score_are_left_out_for_everybod
     triples = list(sample_dense_results())
     gaps = np.arange(1000) % 10 == 3
     with_gaps = [(row, outcomes, np.where(gaps, np.nan, drawn)) for row, outcomes, drawn in triples]
-    paired = _board(with_gaps).paired
-    assert {len(drawn) for drawn in paired.replicates.values()} == {900}
-    assert np.array_equal(paired.replicates[NAMES[0]], triples[0][2][~gaps])
+    paired = pair({row["backbone"]: [Run(row["score"], _frame(out, drawn))] for row, out, drawn in with_gaps})
+    assert paired.variance(NAMES[0]) == pytest.approx(triples[0][2][~gaps].var(ddof=1))
     # No set is scored for both: there is nothing to pair, and no number comes of it.
     apart = [(row, out, np.where(gaps == (i % 2 == 0), np.nan, drawn)) for i, (row, out, drawn) in enumerate(triples)]
     assert _board(apart).test == "No paired test: no resampled test set has anything to score"
@@ -188,8 +195,7 @@ def test_recommendation_tests_with_the_replicates_within_the_limits() -> None:
     assert set(recommend(board).tied) == {entry.backbone for entry in board.candidates[1:] if entry.tied}
     quick = recommend(board, max_latency_ms=30)
     names = [entry.backbone for entry in board.candidates if entry.costs["latency_ms_b1_p50"] <= 30]
-    p_values = board.paired.p_values(names, quick.best)
-    tied = tuple(name for name, p in zip(names, p_values, strict=True) if name != quick.best and p >= ALPHA)
+    tied = tuple(n for n in names if n != quick.best and board.comparison.p_value(n, quick.best) >= ALPHA)
     assert quick.best == NAMES[3] and quick.tied == tied
 
 

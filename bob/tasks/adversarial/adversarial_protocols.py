@@ -13,7 +13,7 @@ from bob.core.files import canonical_json
 from bob.data.pictures import Pictures
 from bob.jobs.context import Context
 from bob.jobs.job import Job
-from bob.metrics.interval import bootstrap_interval
+from bob.metrics.interval import mean_interval
 from bob.probes.adversarial_attacks import Attack, require_packages, robust_correct, to_pixels
 from bob.tasks.adversarial.adversarial_spec import AttackParams
 from bob.tasks.classification.classifiers import SourceClassifier
@@ -66,7 +66,7 @@ def robust_result(classifier: SourceClassifier, attacks: Sequence[Attack]) -> Ta
     test = classifier.setup.pictures("test")
     prediction, right, batch = _attacked(classifier, attacks, test)
     outcome = np.asarray(right.all(axis=1), dtype=np.float64)
-    low, high = bootstrap_interval(outcome)
+    low, high = mean_interval(outcome)
     accuracies = right.mean(axis=0).tolist()
     columns = ["clean_top1", *(f"robust_{_key(attack)}" for attack in attacks)]
     metrics = {"robust_accuracy": float(outcome.mean()), **dict(zip(columns, accuracies, strict=True))}

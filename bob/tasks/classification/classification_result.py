@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from bob.metrics.calibration import calibration_metrics, fit_temperature, on_bound, scaled
 from bob.metrics.classification_metrics import classification_metrics
-from bob.metrics.interval import bootstrap_interval, crossed_bootstrap_interval
+from bob.metrics.interval import crossed_interval, mean_interval
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
 from bob.tasks.result import TaskResult
 
@@ -84,7 +84,7 @@ def scored(probabilities: np.ndarray, labels: np.ndarray, ids: tuple[str, ...], 
     metrics = _metrics(probabilities, labels)
     prediction = probabilities.argmax(axis=1)
     outcome = (prediction == labels).astype(np.float64)
-    low, high = bootstrap_interval(outcome)
+    low, high = mean_interval(outcome)
     outcomes = _outcomes(ids, labels, prediction, probabilities.max(axis=1), outcome)
     return TaskResult(
         score=metrics["top1"], score_low=low, score_high=high, metrics=metrics, outcomes=outcomes, **facts
@@ -95,7 +95,7 @@ def scored_over_draws(probabilities: np.ndarray, labels: np.ndarray, ids: tuple[
     """Return the result of several models of one job, as ``scored`` does: the mean over draws of every metric.
 
     A sample's outcome is the share of draws that got it right, its prediction and confidence are those of the mean
-    probabilities; the interval resamples draws and samples.
+    probabilities; the interval is by draws and samples.
 
     Args:
         probabilities: (draws, n, c).
@@ -105,7 +105,7 @@ def scored_over_draws(probabilities: np.ndarray, labels: np.ndarray, ids: tuple[
     """
     metrics = _means([_metrics(draw, labels) for draw in probabilities])
     correct = (probabilities.argmax(axis=2) == labels).astype(np.float64)
-    low, high = crossed_bootstrap_interval(correct)
+    low, high = crossed_interval(correct)
     mean = probabilities.mean(axis=0)
     outcomes = _outcomes(ids, labels, mean.argmax(axis=1), mean.max(axis=1), correct.mean(axis=0))
     return TaskResult(

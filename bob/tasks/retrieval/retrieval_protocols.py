@@ -17,7 +17,7 @@ from bob.data.splits import draw_queries
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import features_need
-from bob.metrics.interval import bootstrap_interval
+from bob.metrics.interval import mean_interval
 from bob.metrics.retrieval_metrics import Convention, per_query_ap, retrieval_metrics
 from bob.probes.feature_files import SplitFeatures, load_features
 from bob.probes.gallery_ranks import Related, positive_ranks, same_label
@@ -113,7 +113,7 @@ def given_question(setup: Setup, test: SplitFeatures) -> Question:
 def ranked(
     asked: Question, ids: tuple[str, ...], ranks: Mapping[str, list[np.ndarray]], *, notes: dict[str, Any]
 ) -> TaskResult:
-    """Return the result: the mean average precision with its interval, which resamples queries.
+    """Return the result: the mean average precision with its interval by queries.
 
     Args:
         asked: The question.
@@ -132,7 +132,7 @@ def ranked(
         if any(map(len, ranks[difficulty])):
             metrics[f"map_{difficulty}"] = retrieval_metrics(ranks[difficulty], ks=KS, ap=asked.ap)["map"]
     outcomes = _outcomes(asked, ids, ranks[asked.primary])
-    low, high = bootstrap_interval(outcomes["outcome"])
+    low, high = mean_interval(outcomes["outcome"])
     return TaskResult(
         score=metrics["map"],
         score_low=low,

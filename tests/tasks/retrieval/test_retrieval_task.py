@@ -28,7 +28,7 @@ from bob.jobs.plan import Plan, expand
 from bob.jobs.row import BY_NAME
 from bob.jobs.run import run_job
 from bob.jobs.suite import check_suite
-from bob.metrics.interval import bootstrap_interval
+from bob.metrics.interval import mean_interval
 from bob.probes.feature_files import FeatureSet, load_features
 from bob.store import ResultStore
 from bob.tasks.artifact_makers import make
@@ -116,7 +116,7 @@ def test_the_score_is_the_mean_of_scikit_learns_average_precision_per_query(made
     expected = [average_precision_score(truth, score) for truth, score in zip(right, scores, strict=True)]
     assert result.outcomes["outcome"] == pytest.approx(expected, abs=1e-6)
     assert result.score == result.metrics["map"] == pytest.approx(np.mean(expected), abs=1e-6)
-    assert (result.score_low, result.score_high) == bootstrap_interval(result.outcomes["outcome"])
+    assert (result.score_low, result.score_high) == mean_interval(result.outcomes["outcome"])
     ranked = np.take_along_axis(right, (-scores).argsort(axis=1), axis=1)
     assert result.outcomes["first_place"].tolist() == (ranked.argmax(axis=1) + 1).tolist()
     assert result.metrics["mrr"] == pytest.approx((1 / (ranked.argmax(axis=1) + 1)).mean())

@@ -21,7 +21,7 @@ from bob.heads.head_registry import own_params
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.metrics.detection_metrics import CocoScores, coco_scores
-from bob.metrics.resampling import RESAMPLES, percentile_interval
+from bob.metrics.resampling import RESAMPLES
 from bob.tasks.dense.dense_protocols import DenseWork, run_dense
 from bob.tasks.dense.detection.detection_spec import DetectionParams
 from bob.tasks.dense.sheets.contact_sheet import chosen, detection_sheet
@@ -94,14 +94,14 @@ class DetectionWork(DenseWork):
         return self._ap(scores[0]), None
 
     def test(self, model: nn.Module) -> dict[str, Any]:
-        """Score test: every metric, the AP's interval over resampled pictures, each picture's detections."""
+        """Score test: every metric, the AP's interval, each picture's detections."""
         found = self.detections(model, "test")
         pictures = self.pictures["test"]
         order = self.by_id("test")
         scores = self._scores("test", found, order, resamples=RESAMPLES)
         main = scores[0]
         score = self._ap(main)
-        low, high = percentile_interval(main.replicates)
+        low, high = main.spread(score).interval(score, samples=len(order))
         self.said["per_class"] = canonical_json({self.classes[label]: ap for label, ap in main.per_class.items()})
         metrics = {name: value for part in scores for name, value in part.metrics.items() if value is not None}
         return {

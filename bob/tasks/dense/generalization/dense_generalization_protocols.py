@@ -18,7 +18,7 @@ from bob.data.dense_pictures import DensePictures, open_dense
 from bob.jobs.context import Context
 from bob.jobs.job import Job, OtherData
 from bob.metrics.detection_metrics import CocoScores, coco_scores
-from bob.metrics.resampling import RESAMPLES, percentile_interval
+from bob.metrics.resampling import RESAMPLES, mean_spread
 from bob.metrics.robustness import relative_drop
 from bob.tasks.dense.dense_protocols import CACHES, run_dense
 from bob.tasks.dense.detection.detection_protocols import DetectionWork, detection_outcomes
@@ -95,7 +95,8 @@ class ShiftedDetectionWork(DetectionWork):
         aps = {name: self._ap(found) for name, found in scores.items()}
         score = math.fsum(aps.values()) / len(aps)
         replicates = np.mean([found.replicates for found in scores.values()], axis=0)
-        low, high = percentile_interval(replicates)
+        spread = mean_spread([found.spread(aps[name]) for name, found in scores.items()])
+        low, high = spread.interval(score, samples=min(len(self.pictures[split]) for split in self.shifts))
         self.said["per_shift"] = canonical_json({"shifts": {name: round(ap, DIGITS) for name, ap in aps.items()}})
         metrics = {"mean_box_ap": score, "source_box_ap": source}
         if source:

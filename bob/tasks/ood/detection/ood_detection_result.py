@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from bob.core.files import canonical_json
-from bob.metrics.interval import clopper_pearson
 from bob.metrics.ood import mean_auroc_replicates, ood_metrics
-from bob.metrics.resampling import percentile_interval
+from bob.metrics.resampling import spread_of
 from bob.tasks.result import TaskResult
 
 DIGITS = 6
@@ -44,7 +43,8 @@ def judged(
     """Return the result: every score's AUROC, and all metrics of the primary one, averaged over the outside sets.
 
     Each set counts the same, whatever its size. The interval resamples the pictures of every set
-    (``mean_auroc_replicates``); where all resamples are alike, it is the exact one of ``_certain``.
+    (``mean_auroc_replicates``). Where all resamples are alike, it is that of m samples, m the size of the smallest set:
+    there are as many independent groups of one picture of each set.
 
     Args:
         inside: The classifier's own test pictures.
@@ -65,9 +65,8 @@ def judged(
     }
     metrics = _metrics(per_set, outside, method, top1)
     replicates = _replicates(inside, outside, method)
-    low, high = percentile_interval(replicates)
-    if replicates.min() == replicates.max():
-        low, high = _certain(metrics["auroc"], (inside, *outside))
+    smallest = min(len(each.ids) for each in (inside, *outside))
+    low, high = spread_of(metrics["auroc"], replicates).interval(metrics["auroc"], samples=smallest)
     return TaskResult(
         score=metrics["auroc"],
         score_low=low,
@@ -97,17 +96,6 @@ def _replicates(inside: ScoredSet, outside: Sequence[ScoredSet], method: str) ->
     # A set's draws depend on its place: in the order of their names they pair with those of any other job.
     ordered = sorted(outside, key=lambda each: each.name)
     return mean_auroc_replicates(inside.scores[method], [each.scores[method] for each in ordered])
-
-
-def _certain(auroc: float, sets: Sequence[ScoredSet]) -> tuple[float, float]:
-    """Return the interval of an AUROC that no resample changes, such as 1: resampling would call it certain.
-
-    The smallest set has m pictures, so there are m independent groups of one picture from each set. Whether inside
-    scores higher, on average over the outside sets, is one outcome each, whose mean the AUROC estimates; all m alike,
-    that is the exact interval of Clopper and Pearson.
-    """
-    m = min(len(each.ids) for each in sets)
-    return clopper_pearson(auroc * m, m)
 
 
 def _outcomes(sets: Sequence[ScoredSet], method: str) -> dict[str, np.ndarray]:

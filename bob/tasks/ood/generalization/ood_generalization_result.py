@@ -14,8 +14,7 @@ from bob.core.errors import NumericalError
 from bob.core.files import canonical_json, digest
 from bob.data.class_map import masked
 from bob.data.corruptions.names import BENCHMARK
-from bob.metrics.interval import clopper_pearson
-from bob.metrics.resampling import RESAMPLES, percentile_interval, resampled_counts
+from bob.metrics.resampling import RESAMPLES, resampled_counts, spread_of
 from bob.metrics.robustness import ALEXNET_MEAN_ERROR, SEVERITIES, mean_corruption_error, relative_drop
 from bob.tasks.classification.classifiers import Answers
 from bob.tasks.result import TaskResult
@@ -119,7 +118,8 @@ def generalised(
     assert len({each.name for each in sets}) == len(sets) > 0, "the planner tells sets apart and refuses to have none"
     score = _mean([each.accuracy for each in sets])
     replicates = mean_replicates(sets)
-    low, high = interval(replicates, score, least=min(len(each.ids) for each in sets))
+    # Where all replicates are equal, there are still as many independent groups of one picture of each set.
+    low, high = spread_of(score, replicates).interval(score, samples=min(len(each.ids) for each in sets))
     metrics = {"mean_accuracy": score, "source_top1": source.accuracy}
     if source.accuracy:
         metrics["relative_drop"] = relative_drop(source.accuracy, score)
@@ -151,18 +151,6 @@ def mean_replicates(sets: Sequence[ScoredSet], *, resamples: int = RESAMPLES) ->
     weights = np.random.default_rng(0).multinomial(draws, np.full(draws, 1 / draws), size=resamples) / draws
     # In the order of names, so that the last digit does not depend on the suite's.
     return np.mean([_replicates(each, weights) for each in sorted(sets, key=lambda each: each.name)], axis=0)
-
-
-def interval(replicates: np.ndarray, score: float, *, least: int) -> tuple[float, float]:
-    """Return the 95 % interval of a score from its replicates.
-
-    Where all replicates are equal, resampling would call the score certain. The smallest of the sets has ``least``
-    pictures, so there are that many independent groups of one picture of each set, whose mean outcomes are all alike:
-    their interval is the exact one of Clopper and Pearson.
-    """
-    if np.nanmin(replicates) == np.nanmax(replicates):
-        return clopper_pearson(score * least, least)
-    return percentile_interval(replicates)
 
 
 def _right(
