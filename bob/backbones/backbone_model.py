@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
@@ -13,11 +14,16 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from bob.backbones.meta_pass import tried
 from bob.core.errors import ConfigError
 
+log = logging.getLogger(__name__)
+
 Group = list[tuple[str, nn.Parameter]]
 Sides = tuple[int, int]  # height, width in pixels
 AnyModel = TypeVar("AnyModel", bound=nn.Module)
 POOLING_WORDS = {"token": "cls", "avg": "mean", "map": "attention", "": "none"}
 MOST_GROUPS = 30
+# What a module raises on a canvas that it was not built for.
+_REFUSALS = (ConfigError, RuntimeError, ValueError, TypeError, LookupError, ArithmeticError, AssertionError)
+_EXPECTED = "expected (1, C), or a map (1, C, H, W) or (1, H, W, C) to average"
 HEAD_STD = 0.01
 
 
@@ -25,7 +31,8 @@ class BackboneModel(nn.Module):
     """Any architecture behind one interface.
 
     Args:
-        arch_module: The raw model: timm-like, or any module that gives (N, C) or (N, C, H, W).
+        arch_module: The raw model: timm-like, or any module that gives (N, C), (N, C, H, W) or (N, H, W, C). Which
+            axes of a map are its height and width is found out by trial.
         image_size: The input side in pixels that it was built for; of a rectangle, the longer side.
         canvas: Height and width, where it was built for a rectangle: S x S below is then this.
         num_classes: 0 for pooled vectors; else a new linear head is put on top, weights from N(0, 0.01), zero bias:
@@ -44,6 +51,7 @@ class BackboneModel(nn.Module):
         self.canvas = canvas or (image_size, image_size)
         self.memory_format: torch.memory_format | None = None
         self.head: nn.Module = nn.Identity()
+        self.map_axes: tuple[int, int] | None = None
         self.width = self._measure_width()
         if num_classes:
             self.head = nn.Linear(self.width, num_classes)
@@ -62,7 +70,9 @@ class BackboneModel(nn.Module):
             pooled = module.forward_head(module.forward_features(pictures), pre_logits=True)
         else:
             pooled = module(pictures)
-        return pooled.mean(dim=(2, 3)) if pooled.ndim == 4 else pooled
+        if not isinstance(pooled, torch.Tensor):
+            raise ConfigError(f"the backbone gives a {type(pooled).__name__} for one picture: {_EXPECTED}.")
+        return pooled if self.map_axes is None else pooled.mean(dim=self.map_axes)
 
     def laid_out(self, pictures: torch.Tensor) -> torch.Tensor:
         """Bring pictures into the memory layout that ``prepare`` chose."""
@@ -126,12 +136,45 @@ class BackboneModel(nn.Module):
         return self._gather({name: names[name.partition(".")[0]] for name, _ in self.arch_module.named_parameters()})
 
     def _measure_width(self) -> int:
-        (shape,), _ = tried(self, self.canvas)
+        shape = self._shape(self.canvas)
+        if len(shape) == 4:
+            self.map_axes = self._axes_of(shape)
+            shape = self._shape(self.canvas)
         if len(shape) != 2 or shape[0] != 1:
-            raise ConfigError(
-                f"the backbone gives shape {shape} for one picture: expected (1, C), or a map (1, C, H, W) to average."
-            )
+            raise ConfigError(f"the backbone gives shape {shape} for one picture: {_EXPECTED}.")
         return shape[1]
+
+    def _shape(self, sides: Sides) -> tuple[int, ...]:
+        (shape,), _ = tried(self, sides)
+        return shape
+
+    def _axes_of(self, shape: tuple[int, ...]) -> tuple[int, int]:
+        """Return the two axes of a map that are its height and width.
+
+        They change with the canvas, and the channels do not. A module that takes one canvas alone is told by its shape,
+        where two sides are equal and the third is not, as the canvas is square.
+
+        Raises:
+            ConfigError: Neither tells.
+        """
+        larger = (2 * self.canvas[0], 3 * self.canvas[1])
+        try:
+            other = self._shape(larger)
+        except _REFUSALS as error:
+            log.debug("No forward pass at %d x %d pixels: %s", *larger, error)
+            other = shape
+        changed = tuple(axis for axis in (1, 2, 3) if len(other) == 4 and other[axis] != shape[axis])
+        candidates = [(2, 3), (1, 2)]
+        if changed in candidates:
+            return changed[0], changed[1]
+        alike = [axes for axes in candidates if shape[axes[0]] == shape[axes[1]]]
+        if not changed and self.canvas[0] == self.canvas[1] and len(alike) == 1:
+            return alike[0]
+        raise ConfigError(
+            f"the backbone gives shape {shape} for one picture of {self.canvas[0]} x {self.canvas[1]} pixels, and "
+            f"{other} at {larger[0]} x {larger[1]}: which axes are height and width cannot be told.",
+            hint="Average the map in the module and give (N, C).",
+        )
 
 
 def prepare(model: AnyModel, device: str) -> AnyModel:

@@ -48,7 +48,7 @@ class Head:
         doc: One line with the paper.
         build: The function that builds it, or ``module:function`` of one; see above.
         gmacs_per_mpixel: Multiply-accumulates at 256 channels per million input pixels, in 10^9, for estimates of time.
-            Those of BoB's own heads are counted on their modules at strides 4 to 32.
+            Rough: those of BoB's own heads are no counts of their modules.
         extra_levels: What a detector's FPN adds: "pool" (one level, Faster R-CNN's) or "convs" (two, RetinaNet's).
         levels: Strides of the maps that a segmentation head is given.
         output_stride: The coarsest stride of a segmentation head's maps; at 16 the last level is dilated.

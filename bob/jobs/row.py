@@ -297,6 +297,18 @@ COST = _columns(
     ("profile_image_size", "i", "Side of the profile's input in pixels."),
     ("profile_torch", "s", "Version of torch the profile was measured with."),
     ("train_s", "f", "Time spent training, in s."),
+    (
+        "feature_rank",
+        "f",
+        "Effective rank of the centred features of up to 1,000 pictures (Roy and Vetterli 2007); 0 if all are alike.",
+    ),
+    (
+        "feature_spread",
+        "f",
+        "Root mean square distance of features from their mean, as a share of their length, in [0, 1].",
+    ),
+    ("feature_range", "f", "Largest absolute value of a feature."),
+    ("feature_fault", "s", "What is wrong with the features: all the same, or too large for float32; null if nothing."),
     ("features_s", "f", "Time of the feature pass that this job shares with the other probes of its backbone, in s."),
     (
         "wall_s",

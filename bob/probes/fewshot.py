@@ -10,6 +10,7 @@ from torch import Tensor
 
 from bob.core.errors import ConfigError
 from bob.probes.logistic import Logistic, fit_path
+from bob.probes.unit_length import unit_rows
 
 
 def draw_support(labels: np.ndarray, *, class_names: Sequence[str], shots: int, seed: int, draw: int) -> np.ndarray:
@@ -47,6 +48,6 @@ def fit_fewshot(train: Tensor, labels: Tensor, *, support: np.ndarray, classes: 
         c: Inverse strength.
     """
     chosen = torch.as_tensor(np.asarray(support), device=train.device)
-    x = torch.nn.functional.normalize(train[chosen], dim=1)
+    x = unit_rows(train[chosen])
     (model,) = fit_path(x, labels[chosen], classes=classes, l2=[1 / (c * len(chosen))])
     return model

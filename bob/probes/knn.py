@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from bob.probes.unit_length import unit_rows
+
 CHUNK_BYTES = 128 << 20
 FLOOR = 1e-6
 
@@ -29,7 +31,7 @@ def knn_probabilities(
     Returns:
         (m, classes) in float64.
     """
-    bank = torch.nn.functional.normalize(train, dim=1)
+    bank = unit_rows(train)
     k = min(k, len(bank))
     rows = max(1, CHUNK_BYTES // (len(bank) * bank.element_size()))
     chunks = [_vote(bank, labels, part, classes, k, temperature) for part in queries.split(rows)]
@@ -37,7 +39,7 @@ def knn_probabilities(
 
 
 def _vote(bank: Tensor, labels: Tensor, queries: Tensor, classes: int, k: int, temperature: float) -> Tensor:
-    similarity, nearest = (torch.nn.functional.normalize(queries, dim=1) @ bank.T).topk(k, dim=1)
+    similarity, nearest = (unit_rows(queries) @ bank.T).topk(k, dim=1)
     # Subtracting the row's maximum leaves the shares as they are and keeps exp() finite.
     weight = ((similarity - similarity[:, :1]).double() / temperature).exp()
     votes = torch.zeros(len(queries), classes, dtype=torch.float64, device=bank.device)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bob.core.errors import NumericalError
+from bob.probes.unit_length import unit_rows
 
 MAX_ITERATIONS = 300
 GRADIENT_TOLERANCE = 1e-6
@@ -57,7 +58,7 @@ class Centred:
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply it to (n, d) features; one equal to the mean stays zero."""
-        return torch.nn.functional.normalize(x - self.mean, dim=1)
+        return unit_rows(x - self.mean)
 
 
 def fit_path(x: Tensor, labels: Tensor, *, classes: int, l2: Sequence[float]) -> Iterator[Logistic]:

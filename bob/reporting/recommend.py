@@ -46,11 +46,13 @@ def recommend(
         max_memory_mb: Most peak memory of inference, in MB.
     """
     limits = {LATENCY: max_latency_ms, MEMORY: max_memory_mb}
-    within = [e for e in board.candidates if all(_fits(e, name, limit) for name, limit in limits.items())]
+    usable = [entry for entry in board.candidates if not entry.is_collapsed]
+    within = [entry for entry in usable if all(_fits(entry, name, limit) for name, limit in limits.items())]
     left_out = tuple(entry.backbone for entry in board.candidates if entry not in within)
     if not within:
-        text = f"No candidate is {_limits_text(limits)}." if board.candidates else "No candidate has a score."
-        text += _busy_text(board)
+        scope = _limits_text(limits)
+        text = f"No candidate is {scope}." if usable and scope else "No candidate can be recommended."
+        text += _left_out_text(board)
         return Recommendation(best=None, tied=(), fastest=None, front=(), left_out=left_out, text=text)
     best = max(within, key=lambda entry: entry.score)
     tied = _tied_with(board, within, best)
@@ -62,7 +64,7 @@ def recommend(
         fastest=None if fastest is None else fastest.backbone,
         front=_front(within),
         left_out=left_out,
-        text=_text(board, within, tied, fastest, limits) + _busy_text(board),
+        text=_text(board, within, tied, fastest, limits) + _left_out_text(board),
     )
 
 
@@ -72,9 +74,12 @@ def _fits(entry: Entry, name: str, limit: float | None) -> bool:
     return limit is None or value <= limit
 
 
-def _busy_text(board: Board) -> str:
+def _left_out_text(board: Board) -> str:
+    said = ""
+    if collapsed := [entry.backbone for entry in board.candidates if entry.is_collapsed]:
+        said += f" Not considered, as its features are the same for every picture: {', '.join(collapsed)}."
     busy = [entry.backbone for entry in board.candidates if entry.is_busy]
-    return f" Left out of account, as the host was busy: the latency of {', '.join(busy)}." if busy else ""
+    return said + (f" Left out of account, as the host was busy: the latency of {', '.join(busy)}." if busy else "")
 
 
 def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:

@@ -94,6 +94,7 @@ class Entry:
         flags: What qualifies the number, in words.
         sheet: The job whose contact sheet shows what it predicts; None if none left one.
         job: The job of its first seed.
+        is_collapsed: Whether its features are the same for every picture, so that its score says nothing of pictures.
         on_bound: Whether the temperature of any seed sits on the end of its range.
     """
 
@@ -118,6 +119,7 @@ class Entry:
     flags: tuple[str, ...] = ()
     sheet: str | None = None
     job: str | None = None
+    is_collapsed: bool = False
     on_bound: bool = False
 
     @property

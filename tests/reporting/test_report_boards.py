@@ -124,6 +124,18 @@ def test_a_candidate_that_is_not_above_its_control_is_named() -> None:
     assert _seeded({f"{name}.in1k": (0.60,), f"{name}.random": (0.29,)}).not_above_control == ()
 
 
+def test_features_without_content_are_flagged_and_never_recommended() -> None:
+    fault = {"feature_spread": 0.0, "feature_fault": "the features are the same for every picture"}
+    pairs = [({**row, **fault}, table) if i == 0 else (row, table) for i, (row, table) in enumerate(sample_results())]
+    (board,) = _boards(pairs)
+    assert fault["feature_fault"] in board.candidates[0].flags
+    answer = recommend(board)
+    assert answer.best == NAMES[1] and NAMES[0] not in answer.front
+    assert f"Not considered, as its features are the same for every picture: {NAMES[0]}." in answer.text
+    (alone,) = _boards(pairs[:1])
+    assert recommend(alone).best is None and "No candidate can be recommended" in recommend(alone).text
+
+
 def test_the_draws_within_a_few_shot_score_count_in_the_test() -> None:
     ids = {"sample_id": np.array([f"{i:04d}" for i in range(400)])}
     pairs = []

@@ -22,10 +22,12 @@ from bob.jobs.context import Context
 from bob.jobs.job import Job, Need, OtherData
 from bob.jobs.needs import classifier_need, corrupted_features_need, features_need, other_features_need
 from bob.metrics.classification_metrics import classification_metrics
+from bob.probes.feature_content import feature_content
 from bob.probes.feature_files import FeatureSet, SplitFeatures, corrupted_split, load_features
 from bob.probes.fewshot import draw_support, fit_fewshot
 from bob.probes.knn import knn_probabilities
 from bob.probes.logistic import Centred, Logistic, fit_path
+from bob.probes.unit_length import unit_rows
 from bob.tasks.artifact_makers import make
 from bob.tasks.classification.classification_spec import FewshotParams, KnnParams, LinearParams
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
@@ -84,7 +86,8 @@ class FeatureClassifier(SourceClassifier):
         counts = {f"n_{name}": len(split.labels) for name, split in splits.items()}
         facts = {"n_classes": len(self.classes), "dropped_pictures": meta["dropped"], "precision": meta["precision"]}
         facts["features_s"] = meta["seconds"]
-        return {**self.setup.notes(meta["pooling"]), **counts, **facts, **more}
+        content = feature_content(splits["train"].features).columns()
+        return {**self.setup.notes(meta["pooling"]), **counts, **facts, **content, **more}
 
     def _answers(self, split: SplitFeatures, classes: tuple[str, ...]) -> Answers:
         logits, seen = self.answer(_on_device(split, self.setup))
@@ -178,7 +181,7 @@ class _Probed(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return (n, c) logits of (n, 3, S, S) normalised images."""
-        seen = nn.functional.normalize(self.backbone(images) - self.mean, dim=1)
+        seen = unit_rows(self.backbone(images) - self.mean)
         return seen @ self.weight + self.bias
 
 
@@ -276,7 +279,7 @@ class FewshotProbe(FeatureClassifier):
 
     def answer(self, x: Tensor) -> tuple[np.ndarray, None]:
         """Return the logits of every draw."""
-        unit = nn.functional.normalize(x, dim=1)
+        unit = unit_rows(x)
         return np.stack([model.logits(unit).cpu().numpy() for model in self._models]), None
 
     def facts(self) -> dict[str, Any]:

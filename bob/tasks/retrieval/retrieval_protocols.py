@@ -19,6 +19,7 @@ from bob.jobs.job import Job
 from bob.jobs.needs import features_need
 from bob.metrics.interval import mean_interval
 from bob.metrics.retrieval_metrics import Convention, per_query_ap, retrieval_metrics
+from bob.probes.feature_content import feature_content
 from bob.probes.feature_files import SplitFeatures, load_features
 from bob.probes.gallery_ranks import Related, positive_ranks, same_label
 from bob.tasks.artifact_makers import make
@@ -65,6 +66,7 @@ def cosine(job: Job, context: Context) -> TaskResult:
     ranks = _ranks(asked, test, setup.device)
     meta = features.meta
     facts = {"precision": meta["precision"], "features_s": meta["seconds"], "dropped_pictures": meta["dropped"]}
+    facts |= feature_content(test.features).columns()
     return ranked(asked, test.ids, ranks, notes={**setup.notes(meta["pooling"]), **facts, "n_test": len(test.ids)})
 
 
