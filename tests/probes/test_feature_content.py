@@ -74,6 +74,16 @@ def test_unit_rows_have_the_gradient_of_normalize() -> None:
     assert torch.autograd.gradcheck(lambda z: unit_rows(z * 1e15), (x / 1e15).requires_grad_())
 
 
+@pytest.mark.gpu
+def test_unit_rows_on_a_gpu_are_those_of_normalize_and_do_not_overflow() -> None:
+    x = torch.randn(100, 32, generator=torch.Generator().manual_seed(0)).cuda()
+    assert torch.equal(unit_rows(x), torch.nn.functional.normalize(x, dim=1))
+    assert torch.allclose(unit_rows(x * 1e30), unit_rows(x), atol=1e-6)
+    queries, labels = x[:20] * 1e30, torch.arange(80, device="cuda") % 3
+    huge = knn_probabilities(x[20:] * 1e30, labels, queries, classes=3)
+    assert torch.allclose(huge, knn_probabilities(x[20:], labels, x[:20], classes=3), atol=1e-4)
+
+
 def test_neighbours_of_huge_features_are_those_of_the_same_features() -> None:
     generator = torch.Generator().manual_seed(0)
     train, queries = torch.randn(60, 8, generator=generator), torch.randn(20, 8, generator=generator)
