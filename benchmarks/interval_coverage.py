@@ -18,7 +18,7 @@ from scipy import stats
 
 from bob.metrics.detection_matching import ClassMatches, average_precisions
 from bob.metrics.interval import crossed_interval, mean_interval, two_way
-from bob.metrics.ood import ood_metrics, ood_replicates
+from bob.metrics.ood import auroc_interval, ood_metrics, ood_replicates
 from bob.metrics.resampling import left_out_counts, resampled_counts, spread_of
 from bob.metrics.segmentation_metrics import mean_iou
 from bob.reporting.paired import Paired
@@ -124,7 +124,7 @@ def auroc_coverage(truth: float, samples: int, simulations: int) -> Coverage:
     for _ in range(simulations):
         inside, outside = rng.normal(distance, 1, samples), rng.normal(0, 1, samples)
         own, replicates = ood_metrics(inside, outside)["auroc"], ood_replicates(inside, outside)
-        interval = spread_of(own, replicates).interval(own, samples=samples)
+        interval = auroc_interval(own, replicates, smallest=samples)
         tally.add(interval, np.quantile(replicates, (0.025, 0.975)))
     return tally.coverage(f"AUROC {truth:g}", samples)
 

@@ -233,7 +233,7 @@ def report(
         mix: Whether rows made under different circumstances may stand in one table.
         reference: Backbones whose mean and standard deviation make the z-scores; None for no z-scores.
         max_latency_ms: Recommend within this median latency at batch 1.
-        max_memory_mb: Recommend within this peak memory of inference.
+        max_memory_mb: Recommend within this peak memory of inference at batch 1.
 
     Raises:
         BobError: Rows of one table differ in what they must share, and ``mix`` is not set.

@@ -83,7 +83,7 @@ def test_every_row_carries_score_interval_cost_and_circumstances(finished):
     rows = pd.read_parquet(folder / "results" / "results.parquet").query("status == 'ok'")
     needed = [
         *("score", "score_low", "score_high", "top1", "top5", "macro_f1", "nll", "ece"),
-        *("params_m", "gmacs", "latency_ms_b1_p50", "latency_ms_b1_p95", "throughput_img_s", "infer_peak_mb"),
+        *("params_m", "gmacs", "latency_ms_b1_p50", "latency_ms_b1_p95", "throughput_img_s", "infer_peak_mb_b1"),
         *(
             "wall_s",
             "device",

@@ -160,7 +160,7 @@ def _add_result_commands(commands: _Commands) -> None:
     )
     report.add_argument("--reference", action="append", metavar="BACKBONE", help="reference set of the z-scores")
     report.add_argument("--max-latency-ms", type=float, help="recommend within this latency at batch 1 (p50)")
-    report.add_argument("--max-memory-mb", type=float, help="recommend within this peak memory at inference")
+    report.add_argument("--max-memory-mb", type=float, help="recommend within this peak memory at batch 1")
     for parser in (status, show, report):
         _add_folders(parser)
         _add_json(parser)

@@ -37,6 +37,7 @@ KINDS = {kind.name: kind for kind in (FEATURES, CLASSIFIER, PROFILE)}
 
 FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 CLASSIFIER_VERSION = 1  # raised when training or probes change what a classifier is
+PROFILE_VERSION = 2  # raised when a profile has other figures
 CORRUPTIONS_VERSION = 1  # raised when a corruption changes
 
 
@@ -54,6 +55,7 @@ def profile_need(job: Job) -> Need:
         hardware=job.hardware,
         image_size=job.input.image_size,
         precision=job.precision,
+        version=PROFILE_VERSION,
     )
 
 

@@ -267,7 +267,8 @@ COST = _columns(
     ("latency_ms_b1_p95", "f", "95th percentile of the time of a forward pass at batch 1, in ms."),
     ("throughput_img_s", "f", "Pictures per second of forward passes at `throughput_batch`."),
     ("throughput_batch", "i", "Batch at which the throughput was best, in pictures."),
-    ("infer_peak_mb", "f", "Peak memory of inference, in MB, at `throughput_batch`."),
+    ("infer_peak_mb_b1", "f", "Peak memory of inference at batch 1, weights included, in MB."),
+    ("infer_peak_mb_b32", "f", "Peak memory of inference at batch 32, weights included, in MB."),
     (
         "train_peak_mb",
         "f",

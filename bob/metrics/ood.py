@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from bob.core.errors import DataError, NumericalError
-from bob.metrics.resampling import RESAMPLES, resampled_counts
+from bob.metrics.resampling import RESAMPLES, resampled_counts, spread_of
 
 TPR = 0.95
 
@@ -94,6 +95,25 @@ def mean_auroc_replicates(
         cumulative = np.concatenate([[0], np.cumsum(weights[order])])
         replicates[at] = np.mean([_weighted_auroc(cumulative, *p, d) for p, d in zip(places, drawn, strict=True)])
     return replicates
+
+
+def auroc_interval(score: float, replicates: np.ndarray, *, smallest: int, sets: int = 1) -> tuple[float, float]:
+    """Return the 95 % interval of a mean AUROC over outside sets.
+
+    The variance is that of the replicates, but at least what that of Hanley and McNeil (1982, "The meaning and use of
+    the area under a ROC curve", equation 1) tends to near 1: A (1 - A) / (2 n). There a test set has a handful of pairs
+    in the wrong order, and its resamples know too little of those that it happens to lack.
+
+    Args:
+        score: The mean AUROC.
+        replicates: Of ``mean_auroc_replicates``.
+        smallest: Pictures of the smallest set, n. Where no resample changes the score, it is the interval of so many
+            samples: there are as many independent groups of one picture of each set.
+        sets: How many outside sets the mean is over.
+    """
+    spread = spread_of(score, replicates)
+    least = score * (1 - score) / (2 * smallest * sets)
+    return replace(spread, variance=max(spread.variance, least)).interval(score, samples=smallest)
 
 
 def _weighted_auroc(cumulative: np.ndarray, below: np.ndarray, upto: np.ndarray, drawn: np.ndarray) -> float:

@@ -148,7 +148,7 @@ def build_report(
         out_dir: Where the files go; None writes none, which saves drawing the plots.
         mix: Whether rows made under different circumstances may stand in one table.
         max_latency_ms: For the recommendation: most median latency at batch 1, in ms.
-        max_memory_mb: For the recommendation: most peak memory of inference, in MB.
+        max_memory_mb: For the recommendation: most peak memory of inference at batch 1, in MB.
 
     Raises:
         BobError: The rows of a table differ in what they must share, and ``mix`` is not set.

@@ -10,7 +10,7 @@ import numpy as np
 from bob.reporting.ranking import ALPHA, pareto_front
 from bob.reporting.report_data import LATENCY, Board, Entry, TrainingNoise
 
-MEMORY = "infer_peak_mb"
+MEMORY = "infer_peak_mb_b1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ def recommend(
     Args:
         board: The board; controls are never recommended.
         max_latency_ms: Most median latency at batch 1, in ms.
-        max_memory_mb: Most peak memory of inference, in MB.
+        max_memory_mb: Most peak memory of inference at batch 1, in MB.
     """
     limits = {LATENCY: max_latency_ms, MEMORY: max_memory_mb}
     usable = [entry for entry in board.candidates if not entry.is_collapsed]
@@ -105,7 +105,7 @@ def _limits_text(limits: dict[str, float | None]) -> str:
     if limits[LATENCY] is not None:
         said.append(f"within {limits[LATENCY]:g} ms at batch 1")
     if limits[MEMORY] is not None:
-        said.append(f"within {limits[MEMORY]:g} MB at inference")
+        said.append(f"within {limits[MEMORY]:g} MB at batch 1")
     return " and ".join(said)
 
 

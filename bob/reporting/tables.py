@@ -177,7 +177,11 @@ def cost_table(board: Board) -> Table | None:
         (Head("ms p50", "latency at batch 1"), lambda e: significant(e.costs.get("latency_ms_b1_p50"))),
         (Head("ms p95", "latency at batch 1", wide_only=True), lambda e: significant(e.costs.get("latency_ms_b1_p95"))),
         (Head("img/s @b", "throughput, forward"), lambda e: _at_batch(e, "throughput_img_s", "throughput_batch")),
-        (Head("MB inf.", "peak memory at that batch"), lambda e: significant(e.costs.get("infer_peak_mb"))),
+        (Head("MB @1", "peak memory, forward, batch 1"), lambda e: significant(e.costs.get("infer_peak_mb_b1"))),
+        (
+            Head("MB @32", "peak memory, forward, batch 32", wide_only=True),
+            lambda e: significant(e.costs.get("infer_peak_mb_b32")),
+        ),
         (
             Head("train img/s @b", "training pictures a second", wide_only=True),
             _training_rate,
@@ -186,7 +190,7 @@ def cost_table(board: Board) -> Table | None:
         (Head("px", "input side", wide_only=True), lambda e: number(e.image_size, ".0f")),
         (Head("hours/run", "device hours", wide_only=True), lambda e: significant(e.costs.get("device_hours"))),
     ]
-    caption = [f"Measured at {board.measured_at}; ms: batch 1; img/s and MB inf.: at the batch after @."]
+    caption = [f"Measured at {board.measured_at}; ms: batch 1; img/s and MB: at the batch after @."]
     busy = max((entry.costs.get("profile_others_cpu", 0.0) for entry in board.entries), default=0.0)
     if busy > BUSY_SHARE:
         caption.append(

@@ -37,6 +37,8 @@ LATENCY_RUNS = (5, 100)  # at least, at most
 LATENCY_BUDGET_S = 1.0
 BATCHES = {"cpu": (1, 4, 16), "cuda": (1, 16, 64, 256)}
 THROUGHPUT_BUDGET_S = 0.5  # for each batch size
+MEMORY_BATCHES = (1, 32)
+MEMORY_BUDGET_S = 30.0
 TRAIN_BATCH = {"cpu": 8, "cuda": 32}
 TRAIN_BUDGET_S = 15.0
 TRAIN_COST = 4.0  # a training step in forward passes, with some slack
@@ -63,12 +65,13 @@ def measure_profile(
     Returns:
         ``params_m`` (without a classifier), ``gmacs`` (of one picture; a multiply-add is one), ``model_mb`` (weights
         and buffers in fp32), ``latency_ms_b1_p50`` and ``_p95``, ``throughput_img_s`` at ``throughput_batch``, the
-        best of a few, ``infer_peak_mb`` at that batch, ``train_peak_mb`` (forward, backward and AdamW at
-        ``train_step_batch``; both peaks include the weights), ``train_img_s`` of such a step without the first, and
+        best of a few, ``infer_peak_mb_b1`` and ``_b32`` at batches of 1 and 32, ``train_peak_mb`` of forward, backward
+        and AdamW at ``train_step_batch`` (all peaks include the weights), ``train_img_s`` of such a step without the
+        first, and
         ``profile_threads``, ``profile_device``, ``profile_precision``, ``profile_image_size``, ``profile_torch``,
         ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile). MB are 1e6 bytes.
-        The training figures are absent where memory runs out even at a batch of 2, and the peaks where the system
-        has no counter of them; both are warned of.
+        The training figures are absent where memory runs out even at a batch of 2, the peak at 32 where that batch does
+        not fit or would take over half a minute, and all peaks where the system has no counter; each is warned of.
 
     Raises:
         ConfigError: Another precision, or the architecture cannot be built for this size.
@@ -83,7 +86,7 @@ def measure_profile(
         static = _static_costs(model)
         bench = _Bench(prepare(model, device), device=device, precision=used)
         measured = {**bench.latency(), **bench.throughput()}
-        measured |= bench.memory(int(measured["throughput_batch"]), weights_mb=static["model_mb"])
+        measured |= bench.memory(weights_mb=static["model_mb"])
     circumstances: dict[str, float | str] = {
         "profile_threads": threads,
         "profile_device": device_name(device, threads),
@@ -168,11 +171,25 @@ class _Bench:
         best = max(rates, key=lambda batch: rates[batch])
         return {"throughput_img_s": rates[best], "throughput_batch": best}
 
-    def memory(self, infer_batch: int, *, weights_mb: float) -> dict[str, float]:
-        pictures = self._pictures(infer_batch)
-        rise = self._rise_mb(lambda: self._forward(pictures))
-        infer = {} if rise is None else {"infer_peak_mb": weights_mb + rise}
-        return {**infer, **self._training(weights_mb)}
+    def memory(self, *, weights_mb: float) -> dict[str, float]:
+        infer = {f"infer_peak_mb_b{batch}": self._inference_peak(batch, weights_mb) for batch in MEMORY_BATCHES}
+        known = {name: peak for name, peak in infer.items() if peak is not None}
+        return {**known, **self._training(weights_mb)}
+
+    def _inference_peak(self, batch: int, weights_mb: float) -> float | None:
+        """Return the peak of one forward pass at a batch that is the same for every backbone; None if it is not had."""
+        if batch > 1 and batch * self.forward_s > MEMORY_BUDGET_S:
+            log.warning("A forward pass at batch %d would take too long: its peak of memory is not measured.", batch)
+            return None
+        try:
+            pictures = self._pictures(batch)
+            rise = self._rise_mb(lambda: self._forward(pictures))
+        except (RuntimeError, MemoryError) as error:
+            if batch == 1 or not is_out_of_memory(error):
+                raise
+            log.warning("A forward pass at batch %d does not fit the memory.", batch)
+            return None
+        return None if rise is None else weights_mb + rise
 
     def _training(self, weights_mb: float) -> dict[str, float]:
         """Return the training figures at the largest batch that fits; nothing if not even the least one does."""

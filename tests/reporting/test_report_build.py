@@ -117,9 +117,7 @@ def test_no_line_is_wider_than_the_terminal_and_no_name_or_score_is_cut(built: R
 
 def test_cost_figures_stand_with_batch_resolution_precision_and_device(built: Report) -> None:
     text = " ".join(_printed(built, 100).split())
-    assert (
-        "Measured at 128 px, fp32, 2-core CPU, 2 threads; ms: batch 1; img/s and MB inf.: at the batch after @" in text
-    )
+    assert "Measured at 128 px, fp32, 2-core CPU, 2 threads; ms: batch 1; img/s and MB: at the batch after @" in text
     assert "@16" in text
 
 

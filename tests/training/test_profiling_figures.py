@@ -26,7 +26,8 @@ FIGURES = {
     "latency_ms_b1_p95",
     "throughput_img_s",
     "throughput_batch",
-    "infer_peak_mb",
+    "infer_peak_mb_b1",
+    "infer_peak_mb_b32",
     "train_peak_mb",
     "train_step_batch",
     "profile_threads",
@@ -71,7 +72,7 @@ def test_the_figures_agree_with_each_other(lite0):
     assert lite0["model_mb"] == pytest.approx(4 * lite0["params_m"], rel=0.05)
     assert 0 < lite0["latency_ms_b1_p50"] <= lite0["latency_ms_b1_p95"]
     assert lite0["throughput_img_s"] > 0
-    assert lite0["model_mb"] < lite0["infer_peak_mb"]
+    assert lite0["model_mb"] < lite0["infer_peak_mb_b1"] < lite0["infer_peak_mb_b32"]
     # Training holds gradients and two moments beside the weights: four times the weights and the activations.
     assert lite0["train_peak_mb"] > 3.5 * lite0["model_mb"]
     assert lite0["train_step_batch"] >= 2
@@ -152,23 +153,46 @@ def test_out_of_memory_halves_the_training_batch_and_in_the_end_leaves_training_
         step(pictures, optimizer)
 
     monkeypatch.setattr(bench, "_train_step", limited)
-    figures = bench.memory(1, weights_mb=10.0)
+    figures = bench.memory(weights_mb=10.0)
     assert figures.get("train_step_batch") == batch
     trained = {"train_img_s", "train_peak_mb", "train_step_batch"} if batch else set()
-    assert set(figures) == {"infer_peak_mb"} | trained
+    assert set(figures) == {"infer_peak_mb_b1", "infer_peak_mb_b32"} | trained
     assert not bench.model.training
+
+
+def test_a_batch_of_32_that_does_not_fit_or_takes_too_long_leaves_its_peak_out(monkeypatch, caplog, bench):
+    forward = bench._forward
+
+    def limited(pictures):
+        if len(pictures) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 99 bytes.")
+        forward(pictures)
+
+    monkeypatch.setattr(bench, "_forward", limited)
+    assert "infer_peak_mb_b1" in (found := bench.memory(weights_mb=10.0)) and "infer_peak_mb_b32" not in found
+    assert "does not fit the memory" in caplog.text
+    monkeypatch.setattr(bench, "_forward", forward)
+    bench.forward_s = 1.0
+    assert "infer_peak_mb_b32" not in bench.memory(weights_mb=10.0) and "would take too long" in caplog.text
+
+
+def test_the_peak_at_a_batch_is_the_same_however_fast_the_host_is(bench):
+    peaks = []
+    for bench.forward_s in (1e-4, 1e-1):
+        peaks.append(bench.memory(weights_mb=10.0)["infer_peak_mb_b32"])
+    assert peaks[0] == pytest.approx(peaks[1], rel=0.25)
 
 
 def test_another_error_in_training_is_no_lack_of_memory(monkeypatch, bench):
     monkeypatch.setattr(bench, "_train_step", lambda pictures, optimizer: torch.ones(2) @ torch.ones(3))
     with pytest.raises(RuntimeError, match="size"):
-        bench.memory(1, weights_mb=10.0)
+        bench.memory(weights_mb=10.0)
 
 
 @pytest.mark.parametrize("counter", ["CLEAR_REFS", "STATUS"])
 def test_a_profile_without_a_memory_counter_lacks_only_the_peaks(tmp_path, monkeypatch, caplog, bench, counter):
     monkeypatch.setattr(memory, counter, tmp_path / "no" / "counter")
-    assert set(bench.memory(1, weights_mb=10.0)) == {"train_img_s", "train_step_batch"}
+    assert set(bench.memory(weights_mb=10.0)) == {"train_img_s", "train_step_batch"}
     assert "lacks a peak of memory" in caplog.text
 
 

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from bob.core.files import canonical_json
-from bob.metrics.ood import mean_auroc_replicates, ood_metrics
-from bob.metrics.resampling import spread_of
+from bob.metrics.ood import auroc_interval, mean_auroc_replicates, ood_metrics
 from bob.tasks.result import TaskResult
 
 DIGITS = 6
@@ -43,8 +42,7 @@ def judged(
     """Return the result: every score's AUROC, and all metrics of the primary one, averaged over the outside sets.
 
     Each set counts the same, whatever its size. The interval resamples the pictures of every set
-    (``mean_auroc_replicates``). Where all resamples are alike, it is that of m samples, m the size of the smallest set:
-    there are as many independent groups of one picture of each set.
+    (``mean_auroc_replicates``, ``auroc_interval``).
 
     Args:
         inside: The classifier's own test pictures.
@@ -66,7 +64,7 @@ def judged(
     metrics = _metrics(per_set, outside, method, top1)
     replicates = _replicates(inside, outside, method)
     smallest = min(len(each.ids) for each in (inside, *outside))
-    low, high = spread_of(metrics["auroc"], replicates).interval(metrics["auroc"], samples=smallest)
+    low, high = auroc_interval(metrics["auroc"], replicates, smallest=smallest, sets=len(outside))
     return TaskResult(
         score=metrics["auroc"],
         score_low=low,
