@@ -152,7 +152,7 @@ class BackboneModel(nn.Module):
         """Return the two axes of a map that are its height and width.
 
         They change with the canvas, and the channels do not. A module that takes one canvas alone is told by its shape,
-        where two sides are equal and the third is not, as the canvas is square.
+        where two sides in a row are to each other as those of the canvas, and two others are not.
 
         Raises:
             ConfigError: Neither tells.
@@ -167,8 +167,8 @@ class BackboneModel(nn.Module):
         candidates = [(2, 3), (1, 2)]
         if changed in candidates:
             return changed[0], changed[1]
-        alike = [axes for axes in candidates if shape[axes[0]] == shape[axes[1]]]
-        if not changed and self.canvas[0] == self.canvas[1] and len(alike) == 1:
+        alike = [axes for axes in candidates if shape[axes[0]] * self.canvas[1] == shape[axes[1]] * self.canvas[0]]
+        if not changed and len(alike) == 1:
             return alike[0]
         raise ConfigError(
             f"the backbone gives shape {shape} for one picture of {self.canvas[0]} x {self.canvas[1]} pixels, and "

@@ -19,7 +19,7 @@ class Recommendation:
 
     Attributes:
         best: The candidate of the highest score within the limits; None if none is.
-        tied: Candidates within the limits that a paired test does not tell from it.
+        tied: Candidates within the limits that do not differ significantly from it.
         fastest: The one of the least latency among the best and the tied; None if no latency is known. A latency
             measured on a busy host counts as unknown throughout.
         front: Candidates within the limits that no other beats in both score and latency, fastest first.
@@ -83,7 +83,7 @@ def _left_out_text(board: Board) -> str:
 
 
 def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | None:
-    """Return whom the test does not tell from the best within the limits; None if there is no test of all of them.
+    """Return who does not differ significantly from the best within the limits; None if there is no test of them all.
 
     The p-values hold for all pairs at once, so a best that is chosen within limits needs no further adjustment.
     """
@@ -126,7 +126,7 @@ def _text(
     elif tied is None:
         text += " There is no paired test of all of them, so a small lead may be chance."
     elif tied:
-        text += f" The test does not tell it from {', '.join(entry.backbone for entry in tied)}."
+        text += f" Not significantly lower: {', '.join(entry.backbone for entry in tied)}."
     elif board.comparison.noise is TrainingNoise.UNKNOWN:
         text += (
             " Every other candidate here scores lower, by more than the choice of test pictures explains. Each has one"

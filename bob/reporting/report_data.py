@@ -84,7 +84,7 @@ class Entry:
         rank_low: Best rank that it may have, all ranks right at once in 95 %; None without paired outcomes.
         rank_high: Worst rank that it may have.
         p_value: Against the best candidate, adjusted for all pairs; None without a paired test.
-        tied: Whether the paired test does not tell it from the best candidate; None without a test.
+        tied: Whether it does not differ significantly from the best candidate; None without a test.
         above_control: Whether it scores significantly above its architecture's random initialisation; None where that
             was not tested.
         z: z-score; None where there is none.

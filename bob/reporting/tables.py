@@ -94,7 +94,7 @@ def score_table(board: Board) -> Table:
     """Return the ranking of a board."""
     letters = _flag_letters(board)
     columns: list[tuple[Head, Callable[[Entry], Cell]]] = [
-        (Head("rank", f"1 is the best; {TIED}: the test does not tell it from the best; controls have none"), _rank),
+        (Head("rank", f"1 is the best; {TIED}: not significantly different from the best; controls have none"), _rank),
         (Head("backbone", numeric=False), _name),
         (Head(board.metric, "mean over seeds, higher is better"), lambda e: number(e.score)),
         (Head("95 % interval", "of the score over all pictures like these"), lambda e: Cell(_interval(e), e.low)),
@@ -325,7 +325,9 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     if any(entry.is_control for entry in board.entries):
         said.append(f"Rank {NONE}: a control, a baseline outside every rank and mean.")
     test = board.test
-    said.append(f"Rank {TIED}: not told from the best by the {test}." if _has_test(board) else f"{test}.")
+    said.append(
+        f"Rank {TIED}: not significantly different from the best, by the {test}." if _has_test(board) else f"{test}."
+    )
     said += _noise_caption(board)
     if any(entry.pareto for entry in board.entries):
         said.append("ms p50: latency at batch 1; *: no candidate scores as high at less.")

@@ -48,6 +48,12 @@ def test_as_many_channels_as_the_map_is_high_are_told_by_another_canvas() -> Non
     assert BackboneModel(_Net(_first, channels=8), image_size=64).map_axes == (2, 3)
 
 
+@pytest.mark.parametrize(("gives", "axes"), [(_first, (2, 3)), (_last, (1, 2))])
+def test_an_oblong_canvas_that_is_the_only_one_tells_by_its_shape(gives, axes) -> None:
+    net = _Net(gives, only=96)
+    assert BackboneModel(net, image_size=96, canvas=(64, 96)).map_axes == axes
+
+
 def test_what_one_canvas_cannot_tell_is_refused() -> None:
     with pytest.raises(ConfigError, match="which axes are height and width cannot be told"):
         BackboneModel(_Net(_last, channels=8, only=64), image_size=64)

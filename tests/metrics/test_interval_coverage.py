@@ -1,6 +1,6 @@
 """Intervals hold the truth as often as they say, and equal backbones are not called different, by simulation.
 
-The bounds leave room for the chance of so few simulations: 0.95 of 150 has a standard error of 0.018. The full tables
+The bounds leave room for the chance of so few simulations: 0.95 of 100 has a standard error of 0.022. The full tables
 are made by ``python -m benchmarks.interval_coverage``.
 """
 
@@ -21,8 +21,8 @@ from benchmarks.interval_coverage import (
     share_coverage,
 )
 
-FEW = 150
-LEAST, MOST = 0.90, 0.99
+FEW = 100
+LEAST, MOST = 0.88, 1.0
 CLAIMS = [(1, 0.8, 0.0), (1, 0.98, 0.0), (2, 0.8, 0.01), (5, 0.8, 0.01)]  # seeds, accuracy, its s.d. over seeds
 
 
@@ -72,7 +72,7 @@ def test_miou_with_rare_classes_is_covered(samples: int) -> None:
 @pytest.mark.parametrize("backbones", [2, 10, 50])
 def test_equal_backbones_are_seldom_called_different(backbones: int, seeds: int, share: float, seed_std: float) -> None:
     found = false_claims(backbones, seeds, 600, share=share, seed_std=seed_std, simulations=FEW)
-    assert found <= 0.10  # 0.05 and 2.8 standard errors of 150 simulations
+    assert found <= 0.12  # 0.05 and 3.2 standard errors of 100 simulations
 
 
 @pytest.mark.slow
