@@ -33,7 +33,7 @@ def test_shares_near_1_are_covered_exactly_computed(truth: float, samples: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("truth", [0.6, 0.9, 0.99])
+@pytest.mark.parametrize("truth", [0.9, 0.99])
 def test_auroc_is_covered(truth: float) -> None:
     assert auroc_coverage(truth, 60, FEW).covered >= LEAST
 
@@ -44,24 +44,22 @@ def test_reciprocal_ranks_are_covered() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("seeds", [2, 5])
 def test_scores_of_several_seeds_are_covered_where_pictures_alone_are_not(seeds: int) -> None:
     found = seeds_coverage(seeds, 4000, 0.02, FEW)
     assert found.covered >= LEAST - 0.02 and found.percentile < 0.75
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("samples", [50, 200])
 @pytest.mark.parametrize(("rates", "quality"), [(CELLS, 1.1), (RARE, -0.6)])
-def test_ap_of_few_pictures_is_covered(rates: tuple[float, ...], quality: float, samples: int) -> None:
-    found = ap_coverage(rates, quality, samples, FEW)
+def test_ap_of_few_pictures_is_covered(rates: tuple[float, ...], quality: float) -> None:
+    found = ap_coverage(rates, quality, 50, FEW)
     assert found.covered >= LEAST and found.above <= 0.06
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("samples", [50, 100])
-def test_miou_with_rare_classes_is_covered(samples: int) -> None:
-    found = miou_coverage(samples, FEW)
+def test_miou_with_rare_classes_is_covered() -> None:
+    found = miou_coverage(50, FEW)
     assert LEAST <= found.covered <= MOST and found.percentile < found.covered
 
 
@@ -69,7 +67,7 @@ def test_miou_with_rare_classes_is_covered(samples: int) -> None:
 @pytest.mark.parametrize(
     ("seeds", "share", "seed_std"), [(1, 0.8, 0.0), (1, 0.98, 0.0), (2, 0.8, 0.01), (5, 0.8, 0.01)]
 )
-@pytest.mark.parametrize("backbones", [2, 10, 50])
+@pytest.mark.parametrize("backbones", [2, 10])
 def test_equal_backbones_are_seldom_called_different(backbones: int, seeds: int, share: float, seed_std: float) -> None:
     found = false_claims(backbones, seeds, 600, share=share, seed_std=seed_std, simulations=FEW)
     assert found <= 0.12  # 0.05 and 3.2 standard errors of 100 simulations
@@ -94,5 +92,5 @@ def test_a_backbone_that_leads_is_told_apart() -> None:
             runs[str(number)] = [Run(float(outcome.mean()), table)]
         paired = pair(runs)
         p_values = pair_p_values(np.array(list(paired.scores.values())), paired.noise(list(runs), None))
-        told += bool((p_values[0, 1:] < 0.05).all())
-    assert told >= 18
+        told += int((p_values[0, 1:] < 0.05).sum())
+    assert told >= 0.8 * 20 * 9
