@@ -151,25 +151,26 @@ class BackboneModel(nn.Module):
     def _axes_of(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """Return the two axes of a map that are its height and width.
 
-        They change with the canvas, and the channels do not. A module that takes one canvas alone is told by its shape,
-        where two sides in a row are to each other as those of the canvas, and two others are not.
+        They change with the canvas, and the channels do not. A map of one size on any canvas has equal sides; a module
+        that takes one canvas alone gives a map whose sides are to each other as those of the canvas. Channels come
+        first where both readings are possible of a map of one size.
 
         Raises:
             ConfigError: Neither tells.
         """
         larger = (2 * self.canvas[0], 3 * self.canvas[1])
         try:
-            other = self._shape(larger)
+            other, sides = self._shape(larger), (1, 1)
         except _REFUSALS as error:
             log.debug("No forward pass at %d x %d pixels: %s", *larger, error)
-            other = shape
+            other, sides = shape, self.canvas
         changed = tuple(axis for axis in (1, 2, 3) if len(other) == 4 and other[axis] != shape[axis])
         candidates = [(2, 3), (1, 2)]
         if changed in candidates:
             return changed[0], changed[1]
-        alike = [axes for axes in candidates if shape[axes[0]] * self.canvas[1] == shape[axes[1]] * self.canvas[0]]
-        if not changed and len(alike) == 1:
-            return alike[0]
+        fitting = [axes for axes in candidates if shape[axes[0]] * sides[1] == shape[axes[1]] * sides[0]]
+        if not changed and (len(fitting) == 1 or (fitting and sides == (1, 1))):
+            return fitting[0]
         raise ConfigError(
             f"the backbone gives shape {shape} for one picture of {self.canvas[0]} x {self.canvas[1]} pixels, and "
             f"{other} at {larger[0]} x {larger[1]}: which axes are height and width cannot be told.",

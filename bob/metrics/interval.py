@@ -72,7 +72,13 @@ def mean_interval(outcomes: ArrayLike, *, level: float = LEVEL) -> tuple[float, 
         ValueError: ``outcomes`` is not one-dimensional, or has values outside [0, 1].
     """
     values = _checked(outcomes, dimensions=1)
-    return score_interval(float(values.mean()), float(values.var()) / len(values), samples=len(values), level=level)
+    variance = 0.0 if alike(values) else float(values.var()) / len(values)
+    return score_interval(float(values.mean()), variance, samples=len(values), level=level)
+
+
+def alike(values: np.ndarray) -> bool:
+    """Tell whether all values are the same up to rounding, so that their computed variance is noise."""
+    return float(np.ptp(values)) <= 1e-12
 
 
 def crossed_interval(outcomes: ArrayLike, *, level: float = LEVEL) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bob.core.errors import DataError
-from bob.metrics.interval import LEVEL, score_interval
+from bob.metrics.interval import LEVEL, alike, score_interval
 
 RESAMPLES = 1000
 LEFT_OUT = 200
@@ -92,7 +92,7 @@ def spread_of(score: float, replicates: np.ndarray, left_out: np.ndarray | None 
     values = values[~np.isnan(values)]
     if values.size == 0:
         raise DataError("no resampled test set has anything to score: expected labelled objects or pixels in test.")
-    variance = float(values.var(ddof=1)) if values.size > 1 else 0.0
+    variance = 0.0 if alike(values) else float(values.var(ddof=1))
     bias = float(values.mean()) - score
     if left_out is None or len(left_out) < 2:
         return Spread(variance, bias)
@@ -100,7 +100,7 @@ def spread_of(score: float, replicates: np.ndarray, left_out: np.ndarray | None 
     influences = np.where(np.isnan(left_out), score, left_out)
     influences = influences - influences.mean()
     groups, squares = len(influences), float((influences**2).sum())
-    if squares == 0:
+    if alike(influences):
         return Spread(variance, bias)
     kurtosis = groups * float((influences**4).sum()) / squares**2
     freedom = max(groups / max(kurtosis - 1, 0.5), 2.0)

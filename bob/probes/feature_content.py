@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 MOST_ROWS = 1000
-LEAST_SPREAD = 1e-5  # of float32's features, rounding alone gives some 1e-7
+ROUNDING = 8 * float(np.finfo(np.float32).eps)  # what batches of another size change, as a share of a value
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -18,6 +18,7 @@ class FeatureContent:
     """What the features of some pictures hold.
 
     Attributes:
+        is_collapsed: Whether every picture has the same features, up to rounding.
         rank: Effective rank of the centred features (Roy and Vetterli 2007, "The effective rank"): the exponential of
             the entropy of their singular values as shares of their sum; 0 where they do not vary.
         spread: Root mean square distance from the mean feature, as a share of the root mean square length, in [0, 1];
@@ -26,15 +27,11 @@ class FeatureContent:
         width: Values a picture.
     """
 
+    is_collapsed: bool
     rank: float
     spread: float
     largest: float
     width: int
-
-    @property
-    def is_collapsed(self) -> bool:
-        """Whether every picture has the same features, up to rounding."""
-        return self.spread < LEAST_SPREAD
 
     @property
     def fault(self) -> str | None:
@@ -42,7 +39,7 @@ class FeatureContent:
         if self.is_collapsed:
             return "the features are the same for every picture"
         if self.largest > math.sqrt(_FLOAT32_MAX / self.width):
-            return f"the features are as large as {self.largest:.0e}: their squares leave the range of float32"
+            return f"the features are as large as {self.largest:.0e}: their squares may leave the range of float32"
         return None
 
     def columns(self) -> dict[str, Any]:
@@ -64,8 +61,11 @@ def feature_content(features: np.ndarray) -> FeatureContent:
     centred = scaled - scaled.mean(axis=0)
     length, distance = math.sqrt(float((scaled**2).sum())), math.sqrt(float((centred**2).sum()))
     spread = distance / length if length else 0.0
-    rank = _effective_rank(centred) if spread >= LEAST_SPREAD else 0.0
-    return FeatureContent(rank=rank, spread=spread, largest=largest, width=rows.shape[1])
+    # Channel by channel: a large constant one beside others that vary takes nothing from them.
+    varies = bool((centred.std(axis=0) > ROUNDING * np.abs(scaled.mean(axis=0))).any())
+    is_collapsed = len(rows) > 1 and not varies
+    rank = _effective_rank(centred) if varies else 0.0
+    return FeatureContent(is_collapsed=is_collapsed, rank=rank, spread=spread, largest=largest, width=rows.shape[1])
 
 
 def _effective_rank(centred: np.ndarray) -> float:

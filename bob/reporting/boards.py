@@ -78,7 +78,7 @@ def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
         flags=_flags(rows, seeds_asked),
         sheet=next((row["job_id"] for row in rows if row.get("contact_sheet")), None),
         job=rows[0]["job_id"],
-        is_collapsed=any(row.get("feature_spread") is not None and row["feature_spread"] < COLLAPSED for row in rows),
+        is_collapsed=any(row.get("feature_rank") == 0 for row in rows),
         on_bound=any(row.get("temperature_on_bound") is True for row in rows),
     )
 
@@ -120,7 +120,6 @@ def _pairing_notes(paired: Paired) -> tuple[str, ...]:
     return tuple(f"{name} is outside the paired test: {why}" for name, why in sorted(paired.missing.items()))
 
 
-COLLAPSED = 1e-5  # as bob.probes.feature_content has it, which imports more than a report needs
 LEFT_OUT = "unreadable pictures left out"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from bob.metrics.interval import score_interval, widened
 from bob.reporting.paired import Paired, SeedNoise
-from bob.reporting.pairwise import above_p_values, pair_p_values, rank_intervals
+from bob.reporting.pairwise import Noise, above_p_values, pair_p_values, rank_intervals
 from bob.reporting.ranking import ALPHA
 from bob.reporting.report_data import Comparison, Entry, TrainingNoise
 
@@ -57,9 +57,9 @@ def compare(entries: Sequence[Entry], paired: Paired, *, trains: bool) -> tuple[
 def _training_noise(candidates: Sequence[Entry], pooled: SeedNoise | None, *, trains: bool) -> TrainingNoise:
     if not trains:
         return TrainingNoise.NONE
-    if pooled is None:
-        return TrainingNoise.UNKNOWN
-    return TrainingNoise.COVERED if all(len(entry.seeds) > 1 for entry in candidates) else TrainingNoise.POOLED
+    if all(len(entry.seeds) > 1 for entry in candidates):
+        return TrainingNoise.COVERED
+    return TrainingNoise.UNKNOWN if pooled is None else TrainingNoise.POOLED
 
 
 def _with_interval(entry: Entry, paired: Paired, lent: SeedNoise | None) -> Entry:
@@ -110,8 +110,20 @@ def _above_control(entries: Sequence[Entry], paired: Paired, pooled: SeedNoise |
     names = [*tested, *sorted({control_of[name] for name in tested})]
     scores = np.array([paired.scores[name] for name in names])
     pairs = [(names.index(name), names.index(control_of[name])) for name in tested]
-    p_values = above_p_values(scores, paired.noise(names, pooled), pairs)
+    p_values = above_p_values(scores, _noise_with_controls(paired, names, controls, pooled), pairs)
     return {name: bool(p_value < ALPHA) for name, p_value in zip(tested, p_values, strict=True)}
+
+
+def _noise_with_controls(paired: Paired, names: Sequence[str], controls: set[str], pooled: SeedNoise | None) -> Noise:
+    """Return the noise of candidates and controls, whose seeds vary for reasons of their own: the initialisation."""
+    of_controls = paired.pooled([name for name in names if name in controls])
+    noise, other = paired.noise(names, pooled), paired.noise(names, of_controls)
+    is_control = np.array([name in controls for name in names], dtype=bool)
+    return dataclasses.replace(
+        noise,
+        seeds=np.where(is_control, other.seeds, noise.seeds),
+        freedom=min(noise.freedom, other.freedom),
+    )
 
 
 def interval_error(row: Mapping[str, Any]) -> float | None:

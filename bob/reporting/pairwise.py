@@ -97,7 +97,9 @@ def _adjusted(
     ratio = _normal(np.abs(ratio) if two_sided else ratio, by_pictures + noise.floor, by_seeds, noise.freedom)
     largest = np.sort(_largest(noise, first, second, by_pictures + by_seeds, two_sided=two_sided))
     as_large = len(largest) - np.searchsorted(largest, ratio - 1e-9)
-    return (as_large + 1) / (len(largest) + 1)
+    adjusted = (as_large + 1) / (len(largest) + 1)
+    # A pair that nearly agrees hardly moves in the draws: its own test is then the stricter one.
+    return np.maximum(adjusted, stats.norm.sf(ratio) * (2 if two_sided else 1))
 
 
 def _normal(ratio: Floats, by_pictures: Floats, by_seeds: Floats, freedom: float) -> Floats:
@@ -107,8 +109,8 @@ def _normal(ratio: Floats, by_pictures: Floats, by_seeds: Floats, freedom: float
     """
     if not by_seeds.any():
         return ratio
-    with np.errstate(divide="ignore"):
-        own = freedom * ((by_pictures + by_seeds) / by_seeds) ** 2
+    total = by_pictures + by_seeds
+    own = freedom * np.divide(total, by_seeds, out=np.full_like(total, np.inf), where=by_seeds > 0) ** 2
     tail = stats.t.sf(np.abs(ratio), np.minimum(own, 1e9))
     return np.sign(ratio) * stats.norm.isf(np.clip(tail, 1e-300, 0.5))
 

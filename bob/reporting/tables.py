@@ -303,13 +303,14 @@ def _flag_letters(board: Board) -> dict[str, str]:
 def _noise_caption(board: Board) -> tuple[str, ...]:
     """Return what a reader must know before believing a difference."""
     said = {
-        TrainingNoise.COVERED: "Intervals and the test count both test pictures and seeds.",
-        TrainingNoise.POOLED: "Intervals and the test count test pictures and seeds; "
+        TrainingNoise.COVERED: "{} count both test pictures and seeds.",
+        TrainingNoise.POOLED: "{} count test pictures and seeds; "
         "candidates of one seed borrow the spread of the others.",
-        TrainingNoise.UNKNOWN: "One seed each: intervals and the test do not cover the noise of training.",
+        TrainingNoise.UNKNOWN: "{} do not cover the noise of training where a candidate has one seed.",
     }
     noise = board.comparison.noise
-    lines = [said[noise]] if noise in said else []
+    what = "Intervals and the test" if _has_test(board) else "Intervals"
+    lines = [said[noise].format(what)] if noise in said else []
     if board.not_above_control:
         names = ", ".join(board.not_above_control)
         lines.append(f"Not significantly above the random initialisation of its architecture: {names}.")

@@ -76,3 +76,11 @@ def test_a_map_that_is_pooled_already_is_told_by_its_shape() -> None:
 def test_other_answers_are_refused_by_name(gives, shown: str) -> None:
     with pytest.raises(ConfigError, match=shown):
         BackboneModel(_Net(gives), image_size=64)
+
+
+@pytest.mark.parametrize("side", [1, 7])
+def test_a_map_of_one_size_on_an_oblong_canvas_is_averaged(side: int) -> None:
+    net = _Net(nn.AdaptiveAvgPool2d(side))
+    assert BackboneModel(net, image_size=96, canvas=(64, 96)).map_axes == (2, 3)
+    as_many = _Net(nn.AdaptiveAvgPool2d(8), channels=8)
+    assert BackboneModel(as_many, image_size=64).map_axes == (2, 3)

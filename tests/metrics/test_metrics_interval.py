@@ -10,6 +10,7 @@ from scipy import stats
 
 from bob.core.errors import DataError, NumericalError
 from bob.metrics.interval import crossed_interval, mean_interval, score_interval, seed_part, two_way, widened
+from bob.metrics.resampling import spread_of
 
 
 @pytest.mark.parametrize(("right", "n"), [(0, 9), (1, 1), (3, 9), (9, 9), (371, 372), (5000, 10_000)])
@@ -107,3 +108,11 @@ def test_bad_outcomes_are_refused():
         mean_interval([0.0, 2.0])
     with pytest.raises(ValueError, match="dimension"):
         mean_interval([[0.0, 1.0]])
+
+
+@pytest.mark.parametrize("value", [0.1, 0.3, 1 / 3, 0.7, 0.9])
+def test_equal_outcomes_have_a_width_whatever_rounding_makes_of_their_variance(value):
+    low, high = mean_interval(np.full(100, value))
+    assert high - low > 0.1
+    low, high = spread_of(value, np.full(1000, value), np.full(50, value)).interval(value, samples=50)
+    assert high - low > 0.1

@@ -91,3 +91,11 @@ def test_neighbours_of_huge_features_are_those_of_the_same_features() -> None:
     plain = knn_probabilities(train, labels, queries, classes=3)
     huge = knn_probabilities(train * 1e30, labels, queries * 1e30, classes=3)
     assert torch.allclose(plain, huge, atol=1e-5) and plain.argmax(1).unique().numel() > 1
+
+
+def test_a_large_constant_channel_beside_others_is_no_collapse() -> None:
+    features = np.random.default_rng(0).normal(size=(200, 64)).astype(np.float32)
+    features[:, 5] = 1e6
+    content = feature_content(features)
+    assert not content.is_collapsed and content.rank > 50 and content.fault is None
+    assert not feature_content(features[:1]).is_collapsed

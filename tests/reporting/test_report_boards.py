@@ -125,7 +125,7 @@ def test_a_candidate_that_is_not_above_its_control_is_named() -> None:
 
 
 def test_features_without_content_are_flagged_and_never_recommended() -> None:
-    fault = {"feature_spread": 0.0, "feature_fault": "the features are the same for every picture"}
+    fault = {"feature_rank": 0.0, "feature_fault": "the features are the same for every picture"}
     pairs = [({**row, **fault}, table) if i == 0 else (row, table) for i, (row, table) in enumerate(sample_results())]
     (board,) = _boards(pairs)
     assert fault["feature_fault"] in board.candidates[0].flags
@@ -339,3 +339,17 @@ def test_coverage_groups_reasons_and_says_what_to_do() -> None:
     assert (first.jobs, first.backbones) == (2, ("a", "b")) and "bob fetch" in first.action
     by_status = {reason.status: reason for reason in coverage.reasons}
     assert by_status["oom"].action == "try 'bob x'" and by_status[NOT_RUN].backbones == ("e",)
+
+
+def test_the_noise_of_controls_is_their_own() -> None:
+    """The candidate is frozen and the same for every seed; the control's initialisation is what varies."""
+    name = "tf_efficientnet_lite0"
+    table = {"sample_id": np.array([f"{i:04d}" for i in range(1000)])}
+    pairs = []
+    for seed, share in enumerate((0.30, 0.42, 0.36)):
+        for suffix, rate in (("in1k", 0.41), ("random", share)):
+            outcome = (np.random.default_rng([7, seed if suffix == "random" else 0]).random(1000) < rate).astype(float)
+            row = sample_row(f"{name}.{suffix}", seed=seed, score=float(outcome.mean()))
+            pairs.append((row, {**table, "outcome": outcome}))
+    (board,) = _boards(pairs)
+    assert board.not_above_control == (f"{name}.in1k",)

@@ -77,3 +77,16 @@ def test_above_is_one_sided() -> None:
 def test_the_same_numbers_every_time() -> None:
     noise, scores = _noise([4e-4, 3e-4, 5e-4]), np.array([0.5, 0.54, 0.53])
     assert (pair_p_values(scores, noise) == pair_p_values(scores, noise)).all()
+
+
+def test_a_pair_without_any_noise_beside_one_with_seeds_is_no_difference() -> None:
+    pictures = np.zeros((3, 3))
+    noise = Noise(pictures=pictures, floor=0.0, seeds=np.array([0.0, 0.0, 1e-4]), freedom=1.0)
+    assert above_p_values(np.array([0.0, 0.0, 0.1]), noise, [(0, 1)])[0] >= 0.5
+    assert pair_p_values(np.array([0.0, 0.0, 0.001]), noise)[0, 1] >= 0.5
+
+
+def test_two_pictures_prove_nothing() -> None:
+    outcomes = np.array([[1.0, 1.0], [0.0, 0.0]])
+    noise = Noise(pictures=np.cov(outcomes) / 2, floor=2 / 2**2, seeds=np.zeros(2), freedom=math.inf)
+    assert pair_p_values(outcomes.mean(axis=1), noise)[0, 1] > 0.05

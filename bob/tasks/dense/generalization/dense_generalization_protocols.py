@@ -96,6 +96,9 @@ class ShiftedDetectionWork(DetectionWork):
         score = math.fsum(aps.values()) / len(aps)
         replicates = np.mean([found.replicates for found in scores.values()], axis=0)
         spread = mean_spread([found.spread(aps[name]) for name, found in scores.items()])
+        # Shifts may show the same pictures in another light: what they have in common is in the joint replicates.
+        joint = float(np.nanvar(replicates, ddof=1)) if np.isfinite(replicates).sum() > 1 else 0.0
+        spread = replace(spread, variance=max(spread.variance, joint))
         low, high = spread.interval(score, samples=min(len(self.pictures[split]) for split in self.shifts))
         self.said["per_shift"] = canonical_json({"shifts": {name: round(ap, DIGITS) for name, ap in aps.items()}})
         metrics = {"mean_box_ap": score, "source_box_ap": source}
