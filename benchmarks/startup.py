@@ -33,7 +33,7 @@ def main() -> None:
     """Print the median of each command over paired runs."""
     from bob.backbones.catalogue import catalogue
 
-    bob = [sys.executable, "-m", "bob.cli.main"]
+    bob = [sys.executable, "-m", "bob"]
     seeds = -(-JOBS // (4 * len(catalogue())))
     with tempfile.TemporaryDirectory() as folder:
         suite = Path(folder) / "wide.yaml"

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import functools
 import importlib
 import importlib.util
 import sys
@@ -118,7 +119,7 @@ def load_installed() -> None:
     Raises:
         BobError: One cannot be imported; the message names its package.
     """
-    for point in metadata.entry_points(group=GROUP):
+    for point in _points(tuple(sys.path)):
         key = f"{point.name} = {point.value}"
         if key in _installed:
             continue
@@ -136,6 +137,12 @@ def load_installed() -> None:
                     f"{type(error).__name__}: {error}.",
                     hint="Repair it, or remove it: pip uninstall " + package.partition(" ")[0],
                 ) from error
+
+
+@functools.lru_cache(maxsize=8)
+def _points(path: tuple[str, ...]) -> tuple[metadata.EntryPoint, ...]:
+    """Return the entry points of the packages on ``sys.path``: reading all packages takes 10 ms, and names are many."""
+    return tuple(metadata.entry_points(group=GROUP))
 
 
 def _source_of_point(point: metadata.EntryPoint, package: str) -> Source:
