@@ -17,7 +17,7 @@ import numpy as np
 from scipy import stats
 
 from bob.metrics.detection_matching import ClassMatches, average_precisions
-from bob.metrics.interval import crossed_interval, mean_interval, two_way
+from bob.metrics.interval import crossed_interval, mean_interval, seed_variance
 from bob.metrics.ood import auroc_interval, ood_metrics, ood_replicates
 from bob.metrics.resampling import left_out_counts, resampled_counts, spread_of
 from bob.metrics.segmentation_metrics import mean_iou
@@ -196,7 +196,7 @@ def false_claims(
             covariance=np.cov(averaged) / samples,
             floor=2 / samples**2,
             runs=dict.fromkeys(names, seeds),
-            seed_parts={name: two_way(own).seeds for name, own in zip(names, outcomes, strict=True) if seeds > 1},
+            seed_parts={name: seed_variance(own) for name, own in zip(names, outcomes, strict=True) if seeds > 1},
         )
         noise = paired.noise(names, paired.pooled(names))
         false += bool((pair_p_values(averaged.mean(axis=1), noise) < ALPHA).any())

@@ -6,7 +6,6 @@ How often these intervals cover that number was simulated, see ``docs/results.md
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -95,42 +94,26 @@ def crossed_interval(outcomes: ArrayLike, *, level: float = LEVEL) -> tuple[floa
     pictures = mean_interval(values.mean(axis=0), level=level)
     if len(values) == 1:
         return pictures
-    spread = two_way(values)
-    return widened(pictures, float(values.mean()), spread.seeds, freedom=len(values) - 1, level=level)
+    return widened(pictures, float(values.mean()), seed_variance(values), freedom=len(values) - 1, level=level)
 
 
-@dataclass(frozen=True)
-class TwoWay:
-    """The variance of a mean over runs (seeds, draws) that are scored on the same test samples.
+def seed_variance(outcomes: np.ndarray) -> float:
+    """Return the variance of a mean over runs (seeds, draws) that the runs add to that by their common samples.
 
-    Attributes:
-        pictures: Its part by the test samples.
-        seeds: What the runs add, at least 0.
-    """
-
-    pictures: float
-    seeds: float
-
-
-def two_way(outcomes: np.ndarray) -> TwoWay:
-    """Split the variance of a mean by two crossed random factors, by analysis of variance (Searle et al. 1992).
-
-    The variance of the runs' means holds the interaction of run and sample once, as the variance of the samples' means
-    does. ``seeds`` leaves that out, see ``seed_part``.
+    By the analysis of variance of two crossed random factors: the variance of the runs' means holds the interaction of
+    run and sample, which the variance of the samples' means holds as well; see ``seed_part``.
 
     Args:
         outcomes: (runs, n), at least two runs.
     """
     runs, n = outcomes.shape
-    by_run, by_sample = outcomes.mean(axis=1), outcomes.mean(axis=0)
-    pictures = float(by_sample.var(ddof=1)) / n if n > 1 else 0.0
-    residual = outcomes - by_run[:, None] - by_sample + by_run.mean()
-    interaction = float((residual**2).sum()) / max((runs - 1) * (n - 1), 1) / (runs * n)
-    return TwoWay(pictures, max(seed_part(by_run, interaction), 0.0))
+    by_run = outcomes.mean(axis=1)
+    residual = outcomes - by_run[:, None] - outcomes.mean(axis=0) + by_run.mean()
+    return seed_part(by_run, float((residual**2).sum()) / max((runs - 1) * (n - 1), 1) / (runs * n))
 
 
 def seed_part(scores: np.ndarray, interaction: float) -> float:
-    """Return the part of the variance of a mean over runs that the runs add; negative where chance makes it so.
+    """Return the part of the variance of a mean over runs that the runs add; 0 where chance makes it negative.
 
     Args:
         scores: (runs,) the score of each.
@@ -138,25 +121,25 @@ def seed_part(scores: np.ndarray, interaction: float) -> float:
             (runs - 1) / runs times: with few runs its estimate is too rough to take all of it away.
     """
     runs = len(scores)
-    return float(scores.var(ddof=1)) / runs - interaction * (runs - 1) / runs
+    return max(float(scores.var(ddof=1)) / runs - interaction * (runs - 1) / runs, 0.0)
 
 
 def widened(
-    interval: tuple[float, float], score: float, seed_variance: float, *, freedom: float, level: float = LEVEL
+    interval: tuple[float, float], score: float, by_seeds: float, *, freedom: float, level: float = LEVEL
 ) -> tuple[float, float]:
     """Return an interval by test samples, widened by the noise of training.
 
     The distance of each end from the score is the root of the sum of squares of both parts' distances (Zou and Donner
-    2008, "Construction of confidence limits about effect measures", equation 7); that of the seeds is Student's.
+    2008, "Construction of confidence limits about effect measures"); that of the seeds is Student's.
 
     Args:
         interval: By test samples.
         score: Within it.
-        seed_variance: Of the score (the mean over runs) by the runs.
-        freedom: Degrees of freedom of ``seed_variance``.
+        by_seeds: Variance of the score (the mean over runs) by the runs.
+        freedom: Degrees of freedom of ``by_seeds``.
         level: Of ``interval``.
     """
-    own = _quantile(freedom, level) * math.sqrt(max(seed_variance, 0.0))
+    own = _quantile(freedom, level) * math.sqrt(by_seeds)
     low, high = interval
     return max(score - math.hypot(score - low, own), 0.0), min(score + math.hypot(high - score, own), 1.0)
 

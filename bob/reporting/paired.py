@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bob.metrics.interval import seed_part, two_way
+from bob.metrics.interval import seed_part, seed_variance
 from bob.reporting.pairwise import Noise
 
 if TYPE_CHECKING:
@@ -218,7 +218,7 @@ def _means(runs: Mapping[str, list[Run]], common: _Form) -> _Joined:
 def _seeds_or_draws(runs: Sequence[Run], outcomes: Floats) -> float:
     """Return the variance of a mean beyond that by samples: over seeds, or over the draws within a single run."""
     if len(runs) > 1:
-        return two_way(outcomes).seeds
+        return seed_variance(outcomes)
     error, by_samples = runs[0].error, outcomes.var() / outcomes.size
     if error is None or np.isin(outcomes, (0, 1)).all():
         return 0.0
@@ -262,7 +262,7 @@ def _seed_part(runs: Sequence[Run], drawn: Floats) -> float:
     count = len(runs)
     by_run = drawn - drawn.mean(axis=1, keepdims=True)
     interaction = float((by_run - by_run.mean(axis=0)).var(axis=1, ddof=1).sum()) / max(count - 1, 1) / count
-    return max(seed_part(np.array([run.score for run in runs]), interaction), 0.0)
+    return seed_part(np.array([run.score for run in runs]), interaction)
 
 
 def _replicates(run: Run) -> Floats:
