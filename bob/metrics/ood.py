@@ -101,7 +101,7 @@ def auroc_interval(score: float, replicates: np.ndarray, *, smallest: int, sets:
     """Return the 95 % interval of a mean AUROC over outside sets.
 
     The variance is that of the replicates, but at least what that of Hanley and McNeil (1982, "The meaning and use of
-    the area under a ROC curve", equation 1) tends to near 1: A (1 - A) / (2 n). There a test set has a handful of pairs
+    the area under a ROC curve") tends to near 1: A (1 - A) / (2 n). There a test set has a handful of pairs
     in the wrong order, and its resamples know too little of those that it happens to lack.
 
     Args:

@@ -73,9 +73,9 @@ class Spread:
 def spread_of(score: float, replicates: np.ndarray, left_out: np.ndarray | None = None) -> Spread:
     """Return how a score varies, from its values on other test sets.
 
-    The bias is the bootstrap's (Efron and Tibshirani 1993, equation 10.1). The bootstrap's variance is too small for
+    The bias is the bootstrap's (Efron and Tibshirani 1993, chapter 10). The bootstrap's variance is too small for
     AP and mIoU of few pictures, because a resample never has a rare class that the test set lacks; the jackknife's
-    (equation 11.5) sees how much hangs on each picture. The larger of the two counts. The fewer pictures carry the
+    (chapter 11) sees how much hangs on each picture. The larger of the two counts. The fewer pictures carry the
     score, the less is known of its variance: its degrees of freedom are n / (k - 1), k the kurtosis of the n pictures'
     influences. That is half of what the variance of a sample variance gives (Satterthwaite 1946), as k is estimated
     too low.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 MIN_SAMPLES = 2  # one sample has no spread, which would look certain
-MOST_SCALE = 1.5
+MOST_SCALE = 1.5  # a wider interval than that is one of few degrees of freedom, not of a larger spread
 _MEAN_TOLERANCE = 1e-6
 MEAN, WHOLE = "mean of its outcomes", "score of the whole test set"
 

@@ -3,7 +3,7 @@
 Whoever looks for the best of several backbones compares more than one pair, and chooses the pair after a look at the
 scores. Here the largest of all differences, in standard errors, is held against its distribution where all backbones
 are equal: whichever pairs a reader picks, a false claim has the stated probability in total (Tukey's method, with the
-covariance of the backbones; Hochberg and Tamhane 1987, chapters 5 and 10).
+covariance of the backbones).
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def rank_intervals(scores: Floats, p_values: Floats, *, alpha: float) -> NDArray
     """Return (k, 2): the ranks that each backbone may have, all right at once with probability 1 - alpha or more.
 
     A backbone stands behind those that score significantly higher, and ahead of those that score significantly lower
-    (Mogstad et al. 2024, "Inference for ranks", section 3.1).
+    (Mogstad et al. 2024, "Inference for Ranks").
 
     Args:
         scores: (k,).
