@@ -301,7 +301,7 @@ COST = _columns(
     (
         "feature_rank",
         "f",
-        "Effective rank of the centred features of up to 1,000 pictures (Roy and Vetterli 2007); 0 if all are alike.",
+        "Effective rank of the centred features of up to 500 pictures (Roy and Vetterli 2007); 0 if all are alike.",
     ),
     (
         "feature_spread",

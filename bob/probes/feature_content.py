@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-MOST_ROWS = 1000
+MOST_ROWS = 500
 ROUNDING = 8 * float(np.finfo(np.float32).eps)  # what batches of another size change, as a share of a value
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -53,7 +53,7 @@ class FeatureContent:
 
 
 def feature_content(features: np.ndarray) -> FeatureContent:
-    """Measure features (n, width), on at most 1,000 rows that are evenly spaced."""
+    """Measure features (n, width), on at most 500 rows that are evenly spaced."""
     step = max(1, math.ceil(len(features) / MOST_ROWS))
     rows = np.asarray(features[::step], dtype=np.float64)
     largest = float(np.abs(rows).max())

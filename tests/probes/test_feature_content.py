@@ -50,9 +50,9 @@ def test_features_whose_squares_overflow_are_named_and_others_are_not() -> None:
     assert huge.columns()["feature_range"] == pytest.approx(np.abs(features).max() * 1e30, rel=1e-5)
 
 
-def test_at_most_1000_rows_are_looked_at() -> None:
+def test_at_most_500_rows_are_looked_at() -> None:
     features = np.zeros((5000, 4), dtype=np.float32)
-    features[::5] = np.random.default_rng(0).normal(size=(1000, 4))
+    features[::10] = np.random.default_rng(0).normal(size=(500, 4))
     assert feature_content(features).spread > 0.9
 
 
