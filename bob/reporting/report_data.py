@@ -140,7 +140,7 @@ class TrainingNoise(enum.Enum):
     NONE = "nothing is trained"
     COVERED = "every candidate has several seeds"
     POOLED = "candidates of one seed borrow the spread over seeds of the others"
-    UNKNOWN = "no candidate has several seeds"
+    UNKNOWN = "a candidate has one seed, and no spread over seeds is known"
 
 
 @dataclass(frozen=True, kw_only=True)

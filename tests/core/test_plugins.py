@@ -107,6 +107,16 @@ def test_one_entry_point_of_an_installed_package_serves_every_registry(tmp_path,
     assert plugins.source_of("data set reader", "theirs").file == tmp_path / "their_entries.py"
 
 
+def test_a_plan_reads_the_installed_packages_once(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(PROTOCOL)
+    plugins._points.cache_clear()
+    read, calls = plugins.metadata.entry_points, []
+    monkeypatch.setattr(plugins.metadata, "entry_points", lambda **group: calls.append(group) or read(**group))
+    assert jobs(tmp_path)
+    # timm's and torch's own look-ups go through the same function with groups of theirs.
+    assert calls.count({"group": plugins.GROUP}) == 1
+
+
 def test_an_installed_plugin_that_fails_is_named_with_its_package(tmp_path, monkeypatch):
     installed(tmp_path, monkeypatch, "1 / 0\n")
     with pytest.raises(
