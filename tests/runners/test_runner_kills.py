@@ -60,7 +60,7 @@ def descendants(runner: subprocess.Popen[str]) -> set[int]:
     return {child.pid for child in psutil.Process(runner.pid).children(recursive=True)}
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_a_runner_killed_at_random_moments_leaves_one_row_per_job_and_no_orphan(tmp_path: Path, rounds: int) -> None:
     chance, folder = random.Random(rounds), tmp_path
     count = 8 * rounds + 8

@@ -117,7 +117,7 @@ def _make_saving_always(job: Job, context: Context, log: Path) -> None:
     make(features_need(job), job, Context(**{**vars(context), "progress": report}))
 
 
-@pytest.mark.parametrize("kills", [4, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [4, pytest.param(30, marks=pytest.mark.slow)])
 def test_an_extraction_killed_at_random_goes_on_and_is_bit_equal(data, tmp_path, whole, kills: int) -> None:
     dice, context = random.Random(kills), context_of(tmp_path)
     job = job_of(data, context, "linear", size=32)
