@@ -41,7 +41,7 @@ def profile(options: argparse.Namespace) -> int:
     from bob.core.devices import choose_device, cpu_count
     from bob.core.settings import use_cache_dir
     from bob.training.precision import choose_precision
-    from bob.training.profiling import measure_profile
+    from bob.training.profiling import Circumstances, measure_profile
 
     for plugin in options.plugin or ():
         load_plugin(plugin)
@@ -51,9 +51,9 @@ def profile(options: argparse.Namespace) -> int:
     cache_dir = settings_from(options).cache_dir
     precision = choose_precision(options.precision, device=torch.device(device), cache_dir=cache_dir)
     config = catalogue.resolve_input(backbone, resolution="fixed", image_size=options.image_size)
-    figures = measure_profile(
-        backbone, image_size=config.image_size, precision=precision, device=device, threads=cpu_count()
-    )
+    size, threads = config.image_size, cpu_count()
+    where = Circumstances(image_size=size, precision=precision, device=device, threads=threads)
+    figures = {name: value for name, value in measure_profile(backbone, where).items() if value != ""}
     if options.json:
         print_json({"backbone": backbone.name, **figures})
         return 0

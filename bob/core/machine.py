@@ -143,3 +143,10 @@ class Neighbours:
         # Guests' time is part of the users' time already.
         total = sum(host) - getattr(host, "guest", 0.0) - getattr(host, "guest_nice", 0.0)
         return total - idle, own.user + own.system, total
+
+
+def is_quiet(*, over_s: float = 1.0) -> bool:
+    """Tell whether others leave the host alone, as seen over a second; the caller must have nothing at work itself."""
+    neighbours = Neighbours()
+    time.sleep(over_s)
+    return neighbours.share() <= BUSY_SHARE

@@ -16,6 +16,13 @@ class JobStopped(BaseException):
     """
 
 
+class UnfinishedError(Exception):
+    """Raised by the maker of an artifact that took a part of it and is to be asked again, after others had their turn.
+
+    Only where ``Context.run`` is set: a runner is there that asks again.
+    """
+
+
 def no_progress(phase: str, done: int, total: int) -> None:
     """Ignore a progress report."""
 
@@ -39,6 +46,7 @@ class Context:
         processes: How many processes the job has; ``threads`` are those of each.
         micro_batch: The most pictures per forward pass in training, after several processes ran out of memory with
             more; None for no limit.
+        run: Token of a runner's run, whose artifacts may be made in turns; empty where each is made in one go.
     """
 
     results_dir: Path
@@ -54,6 +62,7 @@ class Context:
     rank: int = 0
     processes: int = 1
     micro_batch: int | None = None
+    run: str = ""
 
     @property
     def work_dir(self) -> Path:

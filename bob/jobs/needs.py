@@ -21,6 +21,8 @@ class ArtifactKind:
         exclusive: Whether nothing else may run on the device while it is made.
         trains: Whether making it trains a network, if the job's protocol does.
         optional: Whether a failure to make it costs no job its score.
+        take_turn: ``module:function`` called with (setup, need), which takes a part of what ``build`` needs and tells
+            whether that is all. ``build`` then also renews what is there. Empty for an artifact made in one go.
     """
 
     name: str
@@ -28,16 +30,23 @@ class ArtifactKind:
     exclusive: bool = False
     trains: bool = False
     optional: bool = False
+    take_turn: str = ""
 
 
 FEATURES = ArtifactKind(name="features", build="bob.tasks.features:write_features")
 CLASSIFIER = ArtifactKind(name="classifier", build="bob.tasks.classification.classifiers:write_classifier", trains=True)
-PROFILE = ArtifactKind(name="profile", build="bob.tasks.artifact_makers:write_profile", exclusive=True, optional=True)
+PROFILE = ArtifactKind(
+    name="profile",
+    build="bob.tasks.profile_artifacts:write_profile",
+    exclusive=True,
+    optional=True,
+    take_turn="bob.tasks.profile_artifacts:take_round",
+)
 KINDS = {kind.name: kind for kind in (FEATURES, CLASSIFIER, PROFILE)}
 
 FEATURES_VERSION = 1  # raised when transforms, pooling or extraction change what a feature is
 CLASSIFIER_VERSION = 1  # raised when training or probes change what a classifier is
-PROFILE_VERSION = 2  # raised when a profile has other figures
+PROFILE_VERSION = 3  # raised when a profile has other figures
 CORRUPTIONS_VERSION = 1  # raised when a corruption changes
 
 

@@ -11,6 +11,12 @@ from dataclasses import dataclass
 from bob.probes.post_hoc_scores import ODIN, OOD_SCORES
 
 ROW_SCHEMA_VERSION = 1
+# What of a profile is measured in time, and is replaced in a row when the profile is taken again.
+PROFILE_TIMES = (
+    *("latency_ms_b1_p50", "latency_ms_b1_low", "latency_ms_b1_high", "latency_ms_b1_p95"),
+    *("throughput_img_s", "throughput_low", "throughput_high", "throughput_batch"),
+    *("profile_others_cpu", "profile_rounds", "profile_within", "profile_run", "profile_taken_at", "profile_torch"),
+)
 STATUSES = ("ok", "failed", "skipped", "timeout", "oom")
 DTYPES = ("string", "float64", "int64", "bool")
 GROUPS = ("identity", "outcome", "metric", "cost", "provenance")
@@ -263,9 +269,26 @@ COST = _columns(
     ("params_m", "f", "Parameters without the classifier, in millions."),
     ("gmacs", "f", "Multiply-accumulates of one forward pass of one picture, in 10^9, at `profile_image_size`."),
     ("model_mb", "f", "Size of the parameters and buffers in fp32, in MB (10^6 bytes)."),
-    ("latency_ms_b1_p50", "f", "Median time of a forward pass at batch 1, in ms."),
-    ("latency_ms_b1_p95", "f", "95th percentile of the time of a forward pass at batch 1, in ms."),
-    ("throughput_img_s", "f", "Pictures per second of forward passes at `throughput_batch`."),
+    (
+        "layer_kinds",
+        "s",
+        "Kinds of the backbone's layers that have weights: equal for models of other depth and width.",
+    ),
+    (
+        "latency_ms_b1_p50",
+        "f",
+        "Time of a forward pass at batch 1, in ms: the median over a round's passes, and of that over the rounds.",
+    ),
+    ("latency_ms_b1_low", "f", "Lower end of the 95 % interval of `latency_ms_b1_p50` over rounds, in ms."),
+    ("latency_ms_b1_high", "f", "Upper end of it, in ms."),
+    (
+        "latency_ms_b1_p95",
+        "f",
+        "95th percentile of the time of a forward pass at batch 1 within a round, median over rounds, in ms.",
+    ),
+    ("throughput_img_s", "f", "Pictures per second of forward passes at `throughput_batch`, median over rounds."),
+    ("throughput_low", "f", "Lower end of the 95 % interval of `throughput_img_s` over rounds."),
+    ("throughput_high", "f", "Upper end of it."),
     ("throughput_batch", "i", "Batch at which the throughput was best, in pictures."),
     ("infer_peak_mb_b1", "f", "Peak memory of inference at batch 1, weights included, in MB."),
     ("infer_peak_mb_b32", "f", "Peak memory of inference at batch 32, weights included, in MB."),
@@ -293,8 +316,18 @@ COST = _columns(
     (
         "profile_others_cpu",
         "f",
-        "Share of the host's CPU time that others took during the profile; well above 0, its times are too long.",
+        "Share of the host's CPU time that others took in the busiest round that counts; above 0.1 the times are too "
+        "long, no claim rests on them, and the profile is taken again when the host is quiet.",
     ),
+    (
+        "profile_rounds",
+        "i",
+        "Rounds that the medians are over: the quiet ones, or all where fewer than six were quiet.",
+    ),
+    ("profile_within", "b", "Whether both intervals came within 5 % of their medians before the time was over."),
+    ("profile_run", "s", "Run that took the profile; the backbones of one run took their rounds in turns."),
+    ("profile_taken_at", "s", "When the profile was whole, UTC."),
+    ("profile_key", "s", "Address of the profile; one that is taken again replaces the times of every row with it."),
     ("profile_image_size", "i", "Side of the profile's input in pixels."),
     ("profile_torch", "s", "Version of torch the profile was measured with."),
     ("train_s", "f", "Time spent training, in s."),

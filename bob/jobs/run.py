@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import time
@@ -28,6 +27,7 @@ from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import PROFILE, needs_of
+from bob.jobs.profiles import read_profile
 from bob.jobs.provenance import allocation_id, now, provenance
 from bob.store import ResultStore
 from bob.tasks.metric_columns import further_metrics
@@ -136,11 +136,10 @@ def message_of(error: BaseException) -> str:
 
 def _profile(job: Job, context: Context) -> Mapping[str, Any]:
     """Return the cost columns measured for the job's architecture; nothing if there are none."""
-    artifacts = ArtifactStore(context.cache_dir)
     for need in needs_of(job):
-        # A profile that could not be measured costs the row its cost columns, never its score.
-        if need.kind == PROFILE.name and artifacts.has(need):
-            return json.loads((artifacts.path(need) / "profile.json").read_text())
+        if need.kind == PROFILE.name:
+            # A profile that could not be measured costs the row its cost columns, never its score.
+            return read_profile(ArtifactStore(context.cache_dir), need) or {}
     return {}
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bob.jobs.profiles import is_disturbed
 from bob.reporting.comparison import compare, interval_error
 from bob.reporting.paired import Paired, Run, pair
 from bob.reporting.ranking import pareto_front, ranks
-from bob.reporting.report_data import COSTS, Board, Entry, further_metrics
+from bob.reporting.report_data import COSTS, LATENCY, PROFILED, Board, Entry, further_metrics
 from bob.reporting.select import Group, Row
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ def make_board(group: Group, outcomes: Outcomes) -> Board:
 
 def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
     scores = [float(row["score"]) for row in rows]
-    costs = {name: _mean(rows, name) for name in COSTS}
+    profile = _best_profile(rows)
+    costs = {name: _mean([profile] if name in PROFILED else rows, name) for name in COSTS}
     metrics = {name: _mean(rows, name) for name in further_metrics(str(rows[0].get("metric")))}
     size = rows[0].get("image_size")
     return Entry(
@@ -73,6 +75,9 @@ def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
         high=_mean(rows, "score_high"),
         seed_std=statistics.stdev(scores) if len(scores) > 1 else None,
         costs={name: value for name, value in costs.items() if value is not None},
+        layer_kinds=profile.get("layer_kinds"),
+        profile_run=profile.get("profile_run"),
+        profile_within=profile.get("profile_within"),
         metrics={name: value for name, value in metrics.items() if value is not None},
         image_size=None if size is None else int(size),
         flags=_flags(rows, seeds_asked),
@@ -80,6 +85,14 @@ def _entry(backbone: str, rows: Sequence[Row], seeds_asked: int) -> Entry:
         job=rows[0]["job_id"],
         is_collapsed=any(row.get("feature_rank") == 0 for row in rows),
         on_bound=any(row.get("temperature_on_bound") is True for row in rows),
+    )
+
+
+def _best_profile(rows: Sequence[Row]) -> Row:
+    """Return the row with the profile to show: one from a quiet host before any other, then the latest."""
+    profiled = [row for row in rows if row.get(LATENCY) is not None]
+    return max(
+        profiled or rows, key=lambda row: (not is_disturbed(row), str(row.get("profile_taken_at") or "")), default={}
     )
 
 
@@ -106,10 +119,10 @@ def _ranked(entries: Sequence[Entry]) -> list[Entry]:
     if not candidates:
         return list(entries)
     scores = np.array([entry.score for entry in candidates])
-    latency = np.array([entry.fair_latency_ms for entry in candidates])
+    lows, highs = np.array([entry.latency_interval for entry in candidates]).T
     marked = [
         dataclasses.replace(entry, rank=int(rank), pareto=bool(front))
-        for entry, rank, front in zip(candidates, ranks(scores), pareto_front(scores, latency), strict=True)
+        for entry, rank, front in zip(candidates, ranks(scores), pareto_front(scores, lows, highs), strict=True)
     ]
     return marked + [entry for entry in entries if entry.is_control]
 

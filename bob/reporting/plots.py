@@ -14,8 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 from numpy.typing import NDArray
 
 from bob.core.text import visible
-from bob.reporting.recommend import LATENCY
-from bob.reporting.report_data import Board, Entry, TrainingNoise
+from bob.reporting.report_data import LATENCY, LATENCY_HIGH, LATENCY_LOW, Board, Entry, TrainingNoise
 
 # Blue, vermilion and grey of Okabe and Ito's palette, each with a marker of its own.
 FRONT, CANDIDATE, CONTROL = ("#D55E00", "D"), ("#0072B2", "o"), ("#6b6b6b", "s")
@@ -56,14 +55,21 @@ def latency_plot(board: Board) -> bytes | None:
     axes.plot([e.costs[LATENCY] for e in front], [e.score for e in front], color=FRONT[0], linewidth=1, alpha=0.6)
     for entry in entries:
         color, marker = FRONT if entry.pareto else CONTROL if entry.is_control else CANDIDATE
-        axes.plot(entry.costs[LATENCY], entry.score, marker, color=color, markersize=6)
-    _log_axis(axes, [entry.costs[LATENCY] for entry in entries])
+        middle = entry.costs[LATENCY]
+        ends = (entry.costs.get(LATENCY_LOW, middle), entry.costs.get(LATENCY_HIGH, middle))
+        axes.plot(ends, (entry.score, entry.score), color=color, linewidth=1)
+        axes.plot(middle, entry.score, marker, color=color, markersize=6)
+    names = (LATENCY, LATENCY_LOW, LATENCY_HIGH)
+    shown = [entry.costs[name] for entry in entries for name in names if name in entry.costs]
+    _log_axis(axes, shown)
     measured = textwrap.fill(f"({drawable(board.measured_at, TITLE_LENGTH)})", 80)
-    axes.set_xlabel(f"latency at batch 1, median, ms\n{measured}", loc="left", fontsize=9, parse_math=False)
+    axes.set_xlabel(
+        f"latency at batch 1, median with 95 % interval, ms\n{measured}", loc="left", fontsize=9, parse_math=False
+    )
     axes.set_ylabel(drawable(board.metric, LABEL_LENGTH), parse_math=False)
     axes.margins(y=0.08)
     _margin_labels(axes, entries)
-    _title(axes, board, "diamonds: no candidate is as good and faster")
+    _title(axes, board, "diamonds: every candidate that is as good is slower, intervals apart")
     return to_png(figure)
 
 

@@ -30,12 +30,19 @@ def z_scores(scores: Floats, reference: NDArray[np.bool_]) -> Floats:
     return (scores - chosen.mean()) / chosen.std()
 
 
-def pareto_front(scores: Floats, costs: Floats) -> NDArray[np.bool_]:
-    """Return which backbones no other beats: none scores at least as high at no more cost, one of the two strictly.
+def pareto_front(scores: Floats, lows: Floats, highs: Floats) -> NDArray[np.bool_]:
+    """Return which backbones are known to be on the front of score and cost.
 
-    A backbone whose cost is not known (NaN) is not on the front.
+    One is if every other that scores at least as high costs more, the intervals of the two costs apart. A backbone
+    whose interval is not known (NaN) is not on the front, and keeps no other from it.
+
+    Args:
+        scores: (n,) higher is better.
+        lows: (n,) lower ends of the costs' intervals.
+        highs: (n,) upper ends.
     """
-    scores, costs = np.asarray(scores, dtype=float), np.asarray(costs, dtype=float)
-    no_worse = (scores[None, :] >= scores[:, None]) & (costs[None, :] <= costs[:, None])
-    better = (scores[None, :] > scores[:, None]) | (costs[None, :] < costs[:, None])
-    return ~np.any(no_worse & better, axis=1) & np.isfinite(costs)
+    scores, lows, highs = (np.asarray(values, dtype=float) for values in (scores, lows, highs))
+    known = np.isfinite(lows) & np.isfinite(highs)
+    rivals = (scores[None, :] >= scores[:, None]) & known[None, :] & ~np.eye(len(scores), dtype=bool)
+    cheaper = highs[:, None] < lows[None, :]
+    return np.all(cheaper | ~rivals, axis=1) & known

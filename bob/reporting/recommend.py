@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,9 +21,10 @@ class Recommendation:
     Attributes:
         best: The candidate of the highest score within the limits; None if none is.
         tied: Candidates within the limits that do not differ significantly from it.
-        fastest: The one of the least latency among the best and the tied; None if no latency is known. A latency
-            measured on a busy host counts as unknown throughout.
-        front: Candidates within the limits that no other beats in both score and latency, fastest first.
+        fastest: The one of the least latency among the best and the tied, if its interval is apart from all others;
+            else None. A latency measured on a busy host counts as unknown throughout.
+        front: Candidates within the limits that are known to be faster than every other that scores as high, fastest
+            first.
         left_out: Candidates beyond a limit, or without the figure it needs.
         text: The answer in words.
     """
@@ -42,7 +44,7 @@ def recommend(
 
     Args:
         board: The board; controls are never recommended.
-        max_latency_ms: Most median latency at batch 1, in ms.
+        max_latency_ms: Most median latency at batch 1, in ms; the whole of its interval must be within.
         max_memory_mb: Most peak memory of inference at batch 1, in MB.
     """
     limits = {LATENCY: max_latency_ms, MEMORY: max_memory_mb}
@@ -56,12 +58,11 @@ def recommend(
         return Recommendation(best=None, tied=(), fastest=None, front=(), left_out=left_out, text=text)
     best = max(within, key=lambda entry: entry.score)
     tied = _tied_with(board, within, best)
-    timed = [entry for entry in (best, *(tied or ())) if not math.isnan(entry.fair_latency_ms)]
-    fastest = min(timed, key=lambda entry: entry.fair_latency_ms) if timed else None
+    fastest = _fastest([best, *(tied or ())])
     return Recommendation(
         best=best.backbone,
         tied=tuple(entry.backbone for entry in tied or ()),
-        fastest=None if fastest is None else fastest.backbone,
+        fastest=fastest[0].backbone if len(fastest) == 1 else None,
         front=_front(within),
         left_out=left_out,
         text=_text(board, within, tied, fastest, limits) + _left_out_text(board),
@@ -70,8 +71,18 @@ def recommend(
 
 def _fits(entry: Entry, name: str, limit: float | None) -> bool:
     # A figure that is not there is NaN, which fits no limit.
-    value = entry.fair_latency_ms if name == LATENCY else entry.costs.get(name, math.nan)
+    if name == LATENCY:
+        high = entry.latency_interval[1]
+        value = entry.fair_latency_ms if math.isnan(high) else high
+    else:
+        value = entry.costs.get(name, math.nan)
     return limit is None or value <= limit
+
+
+def _fastest(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the one of the least latency and all whose intervals overlap with its, fastest first."""
+    timed = sorted((e for e in entries if not math.isnan(e.latency_interval[1])), key=lambda e: e.fair_latency_ms)
+    return [entry for entry in timed if entry.latency_interval[0] <= timed[0].latency_interval[1]]
 
 
 def _left_out_text(board: Board) -> str:
@@ -95,8 +106,8 @@ def _tied_with(board: Board, within: list[Entry], best: Entry) -> list[Entry] | 
 
 def _front(within: list[Entry]) -> tuple[str, ...]:
     scores = np.array([entry.score for entry in within])
-    costs = np.array([entry.fair_latency_ms for entry in within])
-    chosen = [entry for entry, on in zip(within, pareto_front(scores, costs), strict=True) if on]
+    lows, highs = np.array([entry.latency_interval for entry in within]).T
+    chosen = [entry for entry, on in zip(within, pareto_front(scores, lows, highs), strict=True) if on]
     return tuple(entry.backbone for entry in sorted(chosen, key=lambda entry: entry.costs[LATENCY]))
 
 
@@ -113,7 +124,7 @@ def _text(
     board: Board,
     within: list[Entry],
     tied: list[Entry] | None,
-    fastest: Entry | None,
+    fastest: Sequence[Entry],
     limits: dict[str, float | None],
 ) -> str:
     best = max(within, key=lambda entry: entry.score)
@@ -136,7 +147,18 @@ def _text(
         text += " Every other candidate here scores significantly lower."
     if best.backbone in board.not_above_control:
         text += " It is not significantly above its own architecture without training."
-    if fastest is not None and tied:
-        text += f" Of these the fastest is {fastest.backbone}, {fastest.costs[LATENCY]:.3g} ms at batch 1"
-        text += f" ({board.measured_at})."
-    return text
+    return text + _fastest_text(board, fastest) if tied and fastest else text
+
+
+def _fastest_text(board: Board, fastest: Sequence[Entry]) -> str:
+    said = ", ".join(f"{entry.backbone} {_latency_text(entry)}" for entry in fastest)
+    if len(fastest) == 1:
+        return f" Of these the fastest is {said} at batch 1 ({board.measured_at})."
+    return (
+        f" Which of these is the fastest is not known, as latencies overlap: {said} at batch 1 ({board.measured_at})."
+    )
+
+
+def _latency_text(entry: Entry) -> str:
+    low, high = entry.latency_interval
+    return f"{entry.costs[LATENCY]:.3g} ms [{low:.3g}, {high:.3g}]"

@@ -12,21 +12,24 @@ from numpy.typing import NDArray
 from bob.core.machine import BUSY_SHARE
 
 LATENCY = "latency_ms_b1_p50"
+LATENCY_LOW, LATENCY_HIGH = "latency_ms_b1_low", "latency_ms_b1_high"
+# From one profile each, never a mean over several.
+PROFILED = (
+    *(LATENCY, LATENCY_LOW, LATENCY_HIGH, "latency_ms_b1_p95"),
+    *("throughput_img_s", "throughput_low", "throughput_high", "throughput_batch"),
+    *("profile_others_cpu", "profile_rounds"),
+)
 COSTS = (
     "params_m",
     "gmacs",
     "model_mb",
-    LATENCY,
-    "latency_ms_b1_p95",
-    "throughput_img_s",
-    "throughput_batch",
+    *PROFILED,
     "infer_peak_mb_b1",
     "infer_peak_mb_b32",
     "train_peak_mb",
     "train_img_s",
     "train_step_batch",
     "micro_batch",
-    "profile_others_cpu",
     "train_s",
     "wall_s",
     "device_hours",
@@ -88,8 +91,12 @@ class Entry:
         above_control: Whether it scores significantly above its architecture's random initialisation; None where that
             was not tested.
         z: z-score; None where there is none.
-        pareto: Whether no candidate scores as high at less latency; False if its own was measured on a busy host.
-        costs: Cost columns by name, mean over seeds; absent where not measured.
+        pareto: Whether every candidate that scores as high is slower, the intervals of the two latencies apart; False
+            if its own was measured on a busy host or has no interval.
+        costs: Cost columns by name, those of the best profile and means over seeds; absent where not measured.
+        layer_kinds: Kinds of its layers; equal for backbones of other depth and width. None where not known.
+        profile_run: The run that took its profile in turns with others; None where not known.
+        profile_within: Whether its profile's intervals came within 5 %; None where not known.
         metrics: Further metrics by column name, mean over seeds; absent where a row has none.
         image_size: Side of the input in pixels.
         flags: What qualifies the number, in words.
@@ -115,6 +122,9 @@ class Entry:
     z: float | None = None
     pareto: bool = False
     costs: dict[str, float] = field(default_factory=dict)
+    layer_kinds: str | None = None
+    profile_run: str | None = None
+    profile_within: bool | None = None
     metrics: dict[str, float] = field(default_factory=dict)
     image_size: int | None = None
     flags: tuple[str, ...] = ()
@@ -130,8 +140,15 @@ class Entry:
 
     @property
     def fair_latency_ms(self) -> float:
-        """Median latency at batch 1 for comparisons, in ms; NaN where none was measured on a quiet host."""
+        """Median latency at batch 1, in ms; NaN where none was measured on a quiet host."""
         return math.nan if self.is_busy else self.costs.get(LATENCY, math.nan)
+
+    @property
+    def latency_interval(self) -> tuple[float, float]:
+        """Interval of that latency, which two of must be apart before one is called faster; NaN where there is none."""
+        if math.isnan(self.fair_latency_ms):
+            return math.nan, math.nan
+        return self.costs.get(LATENCY_LOW, math.nan), self.costs.get(LATENCY_HIGH, math.nan)
 
 
 class TrainingNoise(enum.Enum):

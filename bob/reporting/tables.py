@@ -7,11 +7,13 @@ import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from bob.core.machine import BUSY_SHARE
 from bob.metrics.reliability_bins import ECE_BINS
+from bob.reporting.profile_notes import profile_notes
 from bob.reporting.report_data import (
     CALIBRATION,
     FURTHER,
+    LATENCY_HIGH,
+    LATENCY_LOW,
     Board,
     Coverage,
     Entry,
@@ -114,7 +116,7 @@ def score_table(board: Board) -> Table:
     if _has_test(board):
         columns.append((Head("p", "against the best, adjusted for all pairs", wide_only=True), _p_value))
     if any("latency_ms_b1_p50" in entry.costs for entry in board.entries):
-        columns.append((Head("ms p50", "latency at batch 1; *: no candidate scores as high at less"), _latency))
+        columns.append((Head("ms p50", "latency at batch 1; *: all that score as high are slower"), _latency))
     if letters:
         columns.append((Head("notes", "explained below", numeric=False), lambda e: Cell(_letters(e, letters))))
     return _table(board, board.name, columns, _score_caption(board, letters))
@@ -175,6 +177,7 @@ def cost_table(board: Board) -> Table | None:
         (Head("M par.", "parameters, millions"), lambda e: significant(e.costs.get("params_m"))),
         (Head("GMACs", "one picture, forward"), lambda e: significant(e.costs.get("gmacs"))),
         (Head("ms p50", "latency at batch 1"), lambda e: significant(e.costs.get("latency_ms_b1_p50"))),
+        (Head("ms interval", "95 % interval of ms p50 over rounds", wide_only=True), _latency_interval),
         (Head("ms p95", "latency at batch 1", wide_only=True), lambda e: significant(e.costs.get("latency_ms_b1_p95"))),
         (Head("img/s @b", "throughput, forward"), lambda e: _at_batch(e, "throughput_img_s", "throughput_batch")),
         (Head("MB @1", "peak memory, forward, batch 1"), lambda e: significant(e.costs.get("infer_peak_mb_b1"))),
@@ -191,11 +194,7 @@ def cost_table(board: Board) -> Table | None:
         (Head("hours/run", "device hours", wide_only=True), lambda e: significant(e.costs.get("device_hours"))),
     ]
     caption = [f"Measured at {board.measured_at}; ms: batch 1; img/s and MB: at the batch after @."]
-    busy = max((entry.costs.get("profile_others_cpu", 0.0) for entry in board.entries), default=0.0)
-    if busy > BUSY_SHARE:
-        caption.append(
-            f"The host was busy: others took up to {busy:.0%} of its CPU time during a profile, so times are too long."
-        )
+    caption += profile_notes(board)
     return _table(board, f"{board.name}: cost", columns, tuple(caption))
 
 
@@ -203,6 +202,11 @@ def _latency(entry: Entry) -> Cell:
     latency = entry.costs.get("latency_ms_b1_p50")
     shown = significant(latency)
     return Cell(shown.text + ("*" if entry.pareto else " "), latency)
+
+
+def _latency_interval(entry: Entry) -> Cell:
+    low, high = entry.costs.get(LATENCY_LOW), entry.costs.get(LATENCY_HIGH)
+    return Cell(NONE) if low is None or high is None else Cell(f"{significant(low).text}-{significant(high).text}", low)
 
 
 def overall_table(entries: Sequence[OverallEntry]) -> Table:
@@ -331,7 +335,7 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     )
     said += _noise_caption(board)
     if any(entry.pareto for entry in board.entries):
-        said.append("ms p50: latency at batch 1; *: no candidate scores as high at less.")
+        said.append("ms p50: latency at batch 1; *: every candidate that scores as high is slower, intervals apart.")
     if any(entry.is_busy for entry in board.candidates):
         said.append("A latency measured while others used the host has no * and beats no other.")
     if board.z_reason is not None:

@@ -18,7 +18,7 @@ _JOB_ID = re.compile(r"[A-Za-z0-9_-]{2,64}")
 TEMPORARY_PREFIX = ".tmp-"
 WORK = "work"
 # What the store writes; work and logs are the jobs' own.
-STORED = ("records", "claims", "outcomes", "sheets", "damaged", "leases", "report")
+STORED = ("records", "claims", "outcomes", "sheets", "profiles", "damaged", "leases", "report")
 FOLDERS = (*STORED, "logs", WORK, "starts", "cancelled", "runners", "submissions")
 
 
@@ -87,6 +87,11 @@ class Layout:
         return self.root / "records"
 
     @property
+    def profiles(self) -> Path:
+        """Profiles that were taken again after rows had them."""
+        return self.root / "profiles"
+
+    @property
     def damaged(self) -> Path:
         """Files that could not be read, set aside."""
         return self.root / "damaged"
@@ -139,13 +144,13 @@ class Layout:
         """
         for folder in FOLDERS:
             self.own(self.root / folder / "any")
-        for name in _entries(self.root / WORK):
+        for name in entries(self.root / WORK):
             self.own(self.root / WORK / name / "any")
 
     def names(self) -> Iterator[RecordName]:
         """Yield the name of every record, in no order; temporary files are none."""
-        for folder in _entries(self.records):
-            for file in _entries(self.records / folder):
+        for folder in entries(self.records):
+            for file in entries(self.records / folder):
                 name = parse_record(file)
                 if name is not None:
                     yield name
@@ -160,11 +165,12 @@ class Layout:
 
     def names_of(self, job_id: str) -> list[RecordName]:
         """Return the names of one job's records, by attempt."""
-        names = map(parse_record, _entries(self.records / checked_job_id(job_id)[:2]))
+        names = map(parse_record, entries(self.records / checked_job_id(job_id)[:2]))
         return sorted(name for name in names if name is not None and name.job_id == job_id)
 
 
-def _entries(folder: Path) -> list[str]:
+def entries(folder: Path) -> list[str]:
+    """Return the names in a folder; none if there is no such folder."""
     try:
         return os.listdir(folder)  # noqa: PTH208 - names are all we need, and Path objects cost ten times as much
     except (FileNotFoundError, NotADirectoryError):

@@ -132,9 +132,9 @@ def read_all(layout: Layout, names: Iterable[RecordName]) -> list[dict[str, Any]
     return rows
 
 
-def set_aside(layout: Layout, path: Path, reason: str) -> None:
+def set_aside(layout: Layout, path: Path, reason: str, *, then: str = "its job will run again") -> None:
     """Move a damaged file to ``damaged/``, its reason beside it; on a read-only store only warn."""
-    log.warning("%s is damaged: %s. It is set aside in %s, and its job will run again.", path, reason, layout.damaged)
+    log.warning("%s is damaged: %s. It is set aside in %s, and %s.", path, reason, layout.damaged, then)
     target = layout.damaged / path.name
     if target.exists():
         target = target.with_name(f"{temporary_name(target).name.removeprefix('.tmp-')}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from bob.core.errors import StoreError
 from bob.core.files import write_bytes
 from bob.core.lease import Lease, holding
+from bob.store import amendments
 from bob.store.layout import STORED, TEMPORARY_PREFIX, Layout, RecordName, checked_job_id
 from bob.store.records import (
     REASON_SUFFIX,
@@ -97,6 +98,19 @@ class ResultStore:
         with explained(self.layout.root):
             write_bytes(path, png)
         return path.relative_to(self.layout.root).as_posix()
+
+    def amend_profile(self, key: str, figures: Mapping[str, Any]) -> None:
+        """Put a profile that was taken again into the rows that have the earlier one, from the next fold on.
+
+        Args:
+            key: The profile's address, the rows' ``profile_key``.
+            figures: Its columns.
+
+        Raises:
+            StoreError: The folder cannot be written.
+        """
+        with explained(self.layout.root):
+            amendments.write(self.layout, key, figures)
 
     def statuses(self) -> dict[str, str]:
         """Return the status of every job by id, from file names alone."""
@@ -205,7 +219,8 @@ class ResultStore:
 
         self._refuse_missing()
         folded = self._read_table()
-        if folded is None or folded.covered != {name.file for name in self.layout.names()}:
+        present = {name.file for name in self.layout.names()} | amendments.names(self.layout)
+        if folded is None or folded.covered != present:
             try:
                 with explained(self.layout.root):
                     folded = self._fold_now()
@@ -261,13 +276,22 @@ class ResultStore:
         from bob.store.table import Folded
 
         names = {name.file: name for name in self.layout.names()}
+        profiles = amendments.names(self.layout)
         folded = self._read_table()
         # A record that the table covers and that is gone was removed by hand, for its job to run again.
-        is_rebuilt = folded is None or not folded.covered <= names.keys()
+        is_rebuilt = folded is None or not folded.covered <= names.keys() | profiles
         if folded is None or is_rebuilt:
             folded = Folded()
-        new = [names[file] for file in sorted(names.keys() - folded.covered)]
-        return add_rows(folded, read_all(self.layout, new)), is_rebuilt or bool(new)
+        is_new = is_rebuilt or not names.keys() | profiles <= folded.covered
+        if not is_new:
+            return folded, False
+        folded = add_rows(
+            folded, read_all(self.layout, [names[file] for file in sorted(names.keys() - folded.covered)])
+        )
+        if profiles:
+            table = amendments.amended(folded.table, amendments.read_all(self.layout, profiles))
+            folded = Folded(table=table, covered=folded.covered | profiles)
+        return folded, True
 
     def _read_table(self) -> Folded | None:
         from bob.store.table import read_folded

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from bob.core.files import digest, read_regular, replacing
 from bob.jobs.row import ROW_SCHEMA_VERSION
+from bob.store.amendments import is_amendment
 from bob.store.columns import DTYPE_OF, rows_to_table
 from bob.store.layout import RecordName, parse_record
 from bob.store.records import DamagedError, refuse_newer
@@ -39,7 +40,7 @@ class Folded:
 
     Attributes:
         table: One row per job.
-        covered: File names of the records that were looked at.
+        covered: File names of the records and amendments that were looked at.
     """
 
     table: pa.Table = field(default_factory=lambda: rows_to_table([]))
@@ -137,6 +138,6 @@ def _covered_names(table: pa.Table, path: Path) -> set[str]:
         is_whole = len(names) == bob["records"] and digest(names) == bob["records_digest"]
     except (KeyError, ValueError, TypeError, zlib.error) as error:
         raise DamagedError(f"it does not say which records it covers ({error!r})") from error
-    if not is_whole or any(parse_record(name) is None for name in names):
+    if not is_whole or any(parse_record(name) is None and not is_amendment(name) for name in names):
         raise DamagedError("its list of records contradicts itself")
     return set(names)

@@ -11,6 +11,8 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,15 +28,16 @@ from bob.core.machine import Neighbours, autocast, device_name, faster_precision
 from bob.core.peak_memory import MB, NoCounterError, peak_rise_mb
 from bob.core.settings import cache_dir_in_use
 from bob.training.memory_backoff import is_out_of_memory
+from bob.training.profile_rounds import ROUND_S, is_enough, summary
 
-__all__ = ["device_name", "faster_precision", "measure_profile"]
+__all__ = ["Circumstances", "device_name", "faster_precision", "measure_profile", "measure_round"]
 
 log = logging.getLogger(__name__)
 
 PRECISIONS = ("fp32", "bf16", "fp16", "auto")
 WARM_UP = 3
-LATENCY_RUNS = (5, 100)  # at least, at most
-LATENCY_BUDGET_S = 1.0
+LATENCY_RUNS = (3, 100)  # of a round, at least, at most
+LATENCY_BUDGET_S = 0.5
 BATCHES = {"cpu": (1, 4, 16), "cuda": (1, 16, 64, 256)}
 THROUGHPUT_BUDGET_S = 0.5  # for each batch size
 MEMORY_BATCHES = (1, 32)
@@ -46,56 +49,90 @@ LEAST_TRAIN_BATCH = 2  # batch norm cannot be trained with less
 TRAIN_STEPS = 3  # the optimiser's state exists from the second on
 
 
-def measure_profile(
-    backbone: Backbone, *, image_size: int, precision: str, device: str, threads: int, seed: int = 0
-) -> dict[str, float | str]:
-    """Measure what an architecture costs at one input size, precision and device; nothing else may run there.
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What the cost of an architecture depends on.
 
-    The weights are random: they change no cost. Big models are bounded in time by fewer repetitions and a smaller
-    training batch, which the result states; lite0 at 128 px takes some seconds.
-
-    Args:
-        backbone: Any checkpoint of the architecture.
+    Attributes:
         image_size: Input side in pixels.
         precision: "fp32", "bf16", "fp16", or "auto" for the fastest clear winner on this device.
         device: "cpu" or "cuda:0".
         threads: CPU threads to use.
+    """
+
+    image_size: int
+    precision: str
+    device: str
+    threads: int
+
+    def as_columns(self) -> dict[str, Any]:
+        """Return them as columns of a row."""
+        return {
+            "profile_threads": self.threads,
+            "profile_device": device_name(self.device, self.threads),
+            "profile_precision": self.precision,
+            "profile_image_size": self.image_size,
+            "profile_torch": torch.__version__,
+        }
+
+
+def measure_profile(backbone: Backbone, where: Circumstances, *, seed: int = 0) -> dict[str, Any]:
+    """Measure what an architecture costs, in rounds that all run in this process; nothing else may run there.
+
+    The weights are random: they change no cost. Arguments and errors are those of ``measure_round``.
+
+    Returns:
+        What ``summary`` makes of the rounds; ``docs/results.md`` explains the columns. MB are 1e6 bytes. The training
+        figures are absent where memory runs out even at a batch of 2, the peak at 32 where that batch does not fit or
+        would take over half a minute, and all peaks where the system has no counter; each is warned of.
+    """
+    rounds: list[dict[str, Any]] = []
+    while not is_enough(rounds):
+        batch = rounds[0]["throughput_batch"] if rounds else None
+        rounds.append(measure_round(backbone, where, batch=batch, seed=seed))
+    return summary(rounds)
+
+
+def measure_round(
+    backbone: Backbone, where: Circumstances, *, batch: int | None = None, seed: int = 0
+) -> dict[str, Any]:
+    """Take one round of a profile: build the architecture with random weights, and time it for about a second.
+
+    Args:
+        backbone: Any checkpoint of the architecture.
+        where: Size, precision, device and threads.
+        batch: Batch of the throughput, in pictures. None in the first round, which tries a few, and also takes what no
+            round repeats: size, multiply-adds, memory, training. Big models get fewer passes and a smaller training
+            batch, which the result states.
         seed: Of the random weights and pictures.
 
     Returns:
-        ``params_m`` (without a classifier), ``gmacs`` (of one picture; a multiply-add is one), ``model_mb`` (weights
-        and buffers in fp32), ``latency_ms_b1_p50`` and ``_p95``, ``throughput_img_s`` at ``throughput_batch``, the
-        best of a few, ``infer_peak_mb_b1`` and ``_b32`` at batches of 1 and 32, ``train_peak_mb`` of forward, backward
-        and AdamW at ``train_step_batch`` (all peaks include the weights), ``train_img_s`` of such a step without the
-        first, and
-        ``profile_threads``, ``profile_device``, ``profile_precision``, ``profile_image_size``, ``profile_torch``,
-        ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile). MB are 1e6 bytes.
-        The training figures are absent where memory runs out even at a batch of 2, the peak at 32 where that batch does
-        not fit or would take over half a minute, and all peaks where the system has no counter; each is warned of.
+        ``latency_ms_b1_p50`` and ``_p95`` of the round's passes, ``throughput_img_s`` at ``throughput_batch``,
+        ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile) and ``round_s``; of the
+        first round also ``params_m`` (without a classifier), ``gmacs`` (of one picture; a multiply-add is one),
+        ``model_mb`` (weights and buffers in fp32), ``layer_kinds``, ``infer_peak_mb_b1`` and ``_b32`` at batches of 1
+        and 32, ``train_peak_mb`` of forward, backward and AdamW at ``train_step_batch`` (all peaks include the
+        weights), ``train_img_s`` of such a step without the first, and the circumstances.
 
     Raises:
         ConfigError: Another precision, or the architecture cannot be built for this size.
     """
-    if precision not in PRECISIONS:
-        raise ConfigError(f"precision {precision!r} is not known: expected one of {', '.join(PRECISIONS)}.")
-    with _threads(threads), torch.random.fork_rng(devices=[]):
+    if where.precision not in PRECISIONS:
+        raise ConfigError(f"precision {where.precision!r} is not known: expected one of {', '.join(PRECISIONS)}.")
+    start = time.perf_counter()
+    with _threads(where.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        used = faster_precision(device, cache_dir_in_use()) if precision == "auto" else precision
-        model = _untrained(backbone, image_size, seed)
+        if where.precision == "auto":
+            where = replace(where, precision=faster_precision(where.device, cache_dir_in_use()))
+        model = _untrained(backbone, where.image_size, seed)
+        once = _static_costs(model) if batch is None else {}
+        bench = _Bench(prepare(model, where.device), device=where.device, precision=where.precision)
         neighbours = Neighbours()
-        static = _static_costs(model)
-        bench = _Bench(prepare(model, device), device=device, precision=used)
-        measured = {**bench.latency(), **bench.throughput()}
-        measured |= bench.memory(weights_mb=static["model_mb"])
-    circumstances: dict[str, float | str] = {
-        "profile_threads": threads,
-        "profile_device": device_name(device, threads),
-        "profile_precision": used,
-        "profile_image_size": image_size,
-        "profile_torch": torch.__version__,
-        "profile_others_cpu": neighbours.share(),
-    }
-    return {**static, **measured, **circumstances}
+        timed = {**bench.latency(), **bench.throughput(batch)}
+        timed["profile_others_cpu"] = neighbours.share()
+        if batch is None:
+            once |= {**bench.memory(weights_mb=once["model_mb"]), **where.as_columns()}
+    return {**once, **timed, ROUND_S: time.perf_counter() - start}
 
 
 def gmacs(model: BackboneModel) -> float:
@@ -118,9 +155,23 @@ def _untrained(backbone: Backbone, image_size: int, seed: int) -> BackboneModel:
     return build_backbone(spec, weights_path=None, image_size=image_size, seed=seed)
 
 
-def _static_costs(model: BackboneModel) -> dict[str, float]:
+def layer_kinds(model: BackboneModel) -> str:
+    """Return the kinds of a model's layers that have weights, sorted: their classes, grouped convolutions apart.
+
+    Models that differ only in depth and width have the same.
+    """
+    kinds = set()
+    for layer in model.modules():
+        if next(layer.parameters(recurse=False), None) is not None:
+            grouped = "grouped " if getattr(layer, "groups", 1) > 1 else ""
+            kinds.add(grouped + type(layer).__name__)
+    return ", ".join(sorted(kinds))
+
+
+def _static_costs(model: BackboneModel) -> dict[str, Any]:
     tensors = [*model.parameters(), *model.buffers()]
     return {
+        "layer_kinds": layer_kinds(model),
         "params_m": sum(parameter.numel() for parameter in model.parameters()) / 1e6,
         "gmacs": gmacs(model),
         "model_mb": sum(tensor.numel() * tensor.element_size() for tensor in tensors) / MB,
@@ -155,20 +206,21 @@ class _Bench:
             "latency_ms_b1_p95": float(np.percentile(times, 95)) * 1e3,
         }
 
-    def throughput(self) -> dict[str, float]:
+    def throughput(self, batch: int | None = None) -> dict[str, float]:
+        """Return the rate at a batch, or at the best of a few."""
         rates: dict[int, float] = {}
-        for batch in BATCHES[self.kind]:
+        for size in (batch,) if batch else BATCHES[self.kind]:
             # More than one pass of a bigger batch must fit the budget, or the smaller batch's figure stands.
-            if rates and batch * self.forward_s > 2 * THROUGHPUT_BUDGET_S:
+            if rates and size * self.forward_s > 2 * THROUGHPUT_BUDGET_S:
                 break
             try:
-                rates[batch] = batch / float(np.mean(self._repeat(batch, THROUGHPUT_BUDGET_S, 1, 50)))
+                rates[size] = size / float(np.mean(self._repeat(size, THROUGHPUT_BUDGET_S, 1, 50)))
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or not rates:
                     raise
-                log.warning("Batch %d does not fit the device: the throughput is that of a smaller one.", batch)
+                log.warning("Batch %d does not fit the device: the throughput is that of a smaller one.", size)
                 break
-        best = max(rates, key=lambda batch: rates[batch])
+        best = max(rates, key=lambda size: rates[size])
         return {"throughput_img_s": rates[best], "throughput_batch": best}
 
     def memory(self, *, weights_mb: float) -> dict[str, float]:

@@ -34,7 +34,7 @@ def versions(monkeypatch):
 
 
 KEYS = [
-    "profile-b9f8ab65d4b3f11a",
+    "profile-62595f2eec422f01",
     "features-29cbdd3153e480bb",
     "classifier-a0c7910921e28dc5",
     "features-1eee3ea9c2314e60",

@@ -297,21 +297,6 @@ def test_recommendation_keeps_to_the_limits_and_tests_within_them() -> None:
     assert none.best is None and "No candidate is within 1 MB" in none.text
 
 
-def test_a_latency_taken_on_a_busy_host_is_never_a_merit() -> None:
-    pairs = [(dict(row), table) for row, table in sample_results()]
-    pairs[6][0]["profile_others_cpu"] = 0.4
-    pairs[0][0]["profile_others_cpu"] = 0.4
-    (board,) = _boards(pairs)
-    assert {row["backbone"] for row, _ in (pairs[0], pairs[6])} == {NAMES[0], NAMES[6]}
-    assert not _entry(board, NAMES[6]).pareto and not _entry(board, NAMES[0]).pareto and _entry(board, NAMES[5]).pareto
-    free, limited = recommend(board), recommend(board, max_latency_ms=1e9)
-    assert free.best == NAMES[0] and free.fastest != NAMES[0] and free.left_out == ()
-    assert limited.left_out == (NAMES[0], NAMES[6]) and NAMES[6] not in free.front
-    assert f"as the host was busy: the latency of {NAMES[0]}, {NAMES[6]}." in limited.text
-    caption = " ".join(score_table(board).caption)
-    assert "measured while others used the host" in caption
-
-
 def test_recommendation_without_outcomes_claims_no_significance() -> None:
     (board,) = _boards([(row, None) for row, _ in sample_results()])
     assert "may be chance" in recommend(board).text and recommend(board).tied == ()

@@ -15,7 +15,6 @@ from bob.core import peak_memory as memory
 from bob.core.errors import BobError, ConfigError
 from bob.core.peak_memory import peak_rise_mb, status_kb
 from bob.jobs.row import COLUMNS
-from bob.tasks import artifact_makers as artifacts
 from bob.training import profiling
 
 FIGURES = {
@@ -23,9 +22,14 @@ FIGURES = {
     "gmacs",
     "model_mb",
     "latency_ms_b1_p50",
+    "latency_ms_b1_low",
+    "latency_ms_b1_high",
     "latency_ms_b1_p95",
     "throughput_img_s",
+    "throughput_low",
+    "throughput_high",
     "throughput_batch",
+    "layer_kinds",
     "infer_peak_mb_b1",
     "infer_peak_mb_b32",
     "train_peak_mb",
@@ -34,14 +38,21 @@ FIGURES = {
     "profile_device",
     "profile_precision",
     "profile_image_size",
+    "profile_rounds",
+    "profile_within",
+    "profile_run",
+    "profile_taken_at",
+    "profile_others_cpu",
 }
+
+
+def circumstances(image_size=64, precision="fp32", device="cpu", threads=1):
+    return profiling.Circumstances(image_size=image_size, precision=precision, device=device, threads=threads)
 
 
 @pytest.fixture(scope="module")
 def lite0():
-    return profiling.measure_profile(
-        find("tf_efficientnet_lite0.in1k"), image_size=128, precision="fp32", device="cpu", threads=1
-    )
+    return profiling.measure_profile(find("tf_efficientnet_lite0.in1k"), circumstances(image_size=128))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +81,10 @@ def test_a_profile_has_every_column_of_the_row_with_its_circumstances(lite0):
 def test_the_figures_agree_with_each_other(lite0):
     assert lite0["params_m"] == pytest.approx(3.37, abs=0.01)
     assert lite0["model_mb"] == pytest.approx(4 * lite0["params_m"], rel=0.05)
-    assert 0 < lite0["latency_ms_b1_p50"] <= lite0["latency_ms_b1_p95"]
+    assert 0 < lite0["latency_ms_b1_low"] <= lite0["latency_ms_b1_p50"] <= lite0["latency_ms_b1_high"]
+    assert lite0["latency_ms_b1_p50"] <= lite0["latency_ms_b1_p95"]
+    assert lite0["throughput_low"] <= lite0["throughput_img_s"] <= lite0["throughput_high"]
+    assert lite0["profile_rounds"] >= 6
     assert lite0["throughput_img_s"] > 0
     assert lite0["model_mb"] < lite0["infer_peak_mb_b1"] < lite0["infer_peak_mb_b32"]
     # Training holds gradients and two moments beside the weights: four times the weights and the activations.
@@ -86,7 +100,7 @@ def test_profiling_leaves_the_callers_threads_and_generator_alone():
     torch.set_num_threads(3)
     try:
         small = find("mobilenetv3_small_100.random")
-        figures = profiling.measure_profile(small, image_size=64, precision="fp32", device="cpu", threads=1)
+        figures = profiling.measure_round(small, circumstances(), batch=1)
         assert (figures["profile_threads"], torch.get_num_threads()) == (1, 3)
     finally:
         torch.set_num_threads(before)
@@ -101,7 +115,7 @@ def test_every_checkpoint_and_control_of_an_architecture_shares_the_exact_figure
 
 def test_an_unknown_precision_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match="expected one of fp32, bf16, fp16, auto"):
-        profiling.measure_profile(find("resnet18.a1_in1k"), image_size=64, precision="int8", device="cpu", threads=1)
+        profiling.measure_round(find("resnet18.a1_in1k"), circumstances(precision="int8"))
 
 
 def test_a_slow_model_is_measured_with_fewer_runs_and_a_smaller_stated_batch(monkeypatch):
@@ -196,15 +210,22 @@ def test_a_profile_without_a_memory_counter_lacks_only_the_peaks(tmp_path, monke
     assert "lacks a peak of memory" in caplog.text
 
 
-@pytest.mark.parametrize(
-    ("shares", "kept", "measured"), [([0.05], 0.05, 1), ([0.5, 0.02], 0.02, 2), ([0.5, 0.3, 0.4], 0.3, 3)]
-)
-def test_a_profile_on_a_busy_host_is_taken_again_and_the_least_busy_kept(monkeypatch, shares, kept, measured):
-    monkeypatch.setattr(artifacts, "PROFILE_PAUSE_S", 0.0)
-    found = iter([{"profile_others_cpu": share} for share in shares])
-    calls = []
-    best = artifacts._least_busy(lambda: calls.append(1) or next(found))
-    assert (best["profile_others_cpu"], len(calls)) == (kept, measured)
+def test_later_rounds_time_the_batch_they_are_given_and_repeat_nothing_else():
+    small = find("mobilenetv3_small_100.random")
+    first = profiling.measure_round(small, circumstances())
+    later = profiling.measure_round(small, circumstances(), batch=first["throughput_batch"])
+    times = {"latency_ms_b1_p50", "latency_ms_b1_p95", "throughput_img_s", "throughput_batch"}
+    assert set(later) == {*times, "profile_others_cpu", "round_s"}
+    assert set(first) > set(later) and later["throughput_batch"] == first["throughput_batch"]
+
+
+def test_models_of_other_depth_and_width_have_the_same_kinds_of_layers():
+    def kinds(name):
+        return profiling.layer_kinds(build_backbone(find(f"{name}.random"), weights_path=None, image_size=64, seed=0))
+
+    assert kinds("tf_efficientnet_lite0") == kinds("tf_efficientnet_lite1")
+    assert kinds("resnet18") == kinds("resnet34") != kinds("tf_efficientnet_lite0")
+    assert "grouped Conv2d" in kinds("tf_efficientnet_lite0") and "grouped" not in kinds("resnet18")
 
 
 def test_the_hardware_class_names_the_processor_and_its_threads():
@@ -243,9 +264,8 @@ def test_the_micro_benchmark_runs_for_real(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_gpu_profile_is_complete(precision):
-    figures = profiling.measure_profile(
-        find("resnet50.random"), image_size=224, precision=precision, device="cuda:0", threads=1
-    )
+    where = circumstances(image_size=224, precision=precision, device="cuda:0")
+    figures = profiling.measure_profile(find("resnet50.random"), where)
     assert set(figures) >= FIGURES
     assert figures["train_peak_mb"] > figures["model_mb"] * 3.5
     assert figures["profile_device"] == torch.cuda.get_device_name(0)

@@ -17,6 +17,7 @@ from bob.core.errors import ConfigError
 from bob.core.terminal import Terminal
 from bob.jobs.context import no_progress
 from bob.runners.local.schedule import Work
+from bob.runners.worker.assignment import AGAIN
 
 KINDS = ("auto", "live", "lines", "none")
 STYLES = {"ok": "green", "failed": "red", "oom": "red", "timeout": "yellow", "skipped": "dim"}
@@ -133,10 +134,13 @@ class LinesDisplay(SilentDisplay):
     def open(self, *, total: int, workers: int) -> None:
         """Say how much there is to do."""
         self._total = total
-        self.note(f"{total} jobs to run with {workers} worker{'s' if workers > 1 else ''}.")
+        if total:  # else profiles alone are taken again
+            self.note(f"{total} jobs to run with {workers} worker{'s' if workers > 1 else ''}.")
 
     def end(self, slot: int, work: Work, outcome: Mapping[str, Any]) -> None:
-        """Say how it ended."""
+        """Say how it ended; of an artifact that is made in turns, once it is whole."""
+        if outcome["status"] == AGAIN:
+            return
         self.note(f"[{self._count}/{self._total}{self._eta}] {sentence(work, outcome)}")
 
     def settled(self, count: int, eta_s: float | None) -> None:
@@ -200,7 +204,7 @@ class LiveDisplay(SilentDisplay):
             self._counts[outcome["status"]] += 1
         counts = " ".join(f"[{STYLES.get(name, 'white')}]{n} {name}[/]" for name, n in self._counts.items())
         self._overall.update(self._whole, counts=counts)
-        if outcome["status"] not in ("ok", "stopped"):
+        if outcome["status"] not in ("ok", "stopped", AGAIN):
             self.note(sentence(work, outcome))
 
     def settled(self, count: int, eta_s: float | None) -> None:

@@ -12,18 +12,22 @@ from pathlib import Path
 from bob.core.devices import cpu_count, crowded, plan_slots
 from bob.core.errors import ConfigError, DataMissingError, WeightsMissingError
 from bob.core.interrupts import Interrupts
+from bob.core.machine import is_quiet
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
-from bob.jobs.job import Job
+from bob.jobs.job import Job, Need
+from bob.jobs.needs import profile_need
+from bob.jobs.profiles import is_renewed, is_settled, read_profile
 from bob.runners.local.display import Display, make_display
-from bob.runners.local.schedule import Schedule
-from bob.runners.local.session import Session, Setting
+from bob.runners.local.schedule import Schedule, Work
+from bob.runners.local.session import Session
+from bob.runners.local.setting import Setting
 from bob.runners.ranks.rank_commands import processes_per_node
 from bob.runners.worker import worker
 from bob.runners.worker.assignment import References
 from bob.runners.worker.failure_rows import record_failure
 from bob.runners.worker.worker_server import ForkServer, server_environment
-from bob.store import ResultStore
+from bob.store import ResultStore, amendments
 
 log = logging.getLogger(__name__)
 
@@ -145,6 +149,7 @@ class LocalRunner:
         self._display = make_display(display) if isinstance(display, str) else display
         self._store = ResultStore(results_dir.absolute())
         self._store.layout.refuse_links()
+        self._artifacts = ArtifactStore(cache_dir.absolute())
         self._known = known
         self._counted: dict[str, int] = {}
         self._interrupts = interrupts or Interrupts()
@@ -188,8 +193,10 @@ class LocalRunner:
         missing = [job for job in self._jobs if job.missing and statuses.get(job.id) != "ok"]
         new_rows = [job for job in missing if self._record_missing(job, statuses.get(job.id))]
         todo = self._todo(statuses)
-        session, interrupted = self._run_jobs(todo, statuses) if todo else (None, False)
-        if session is not None or new_rows:
+        profiles = self._profiles()
+        amended = self._amend_rows(profiles)
+        session, interrupted = self._run_jobs(todo, profiles)
+        if session is not None or new_rows or amended:
             self._store.fold(force=True)
         after = self._store.statuses() if session is not None else statuses
         settled = sum(session.counts.values()) + session.elsewhere if session else 0
@@ -210,13 +217,47 @@ class LocalRunner:
             return todo
         return [job for job in todo if self._store.attempts(job.id) <= self._known.get(job.id, 0)]
 
-    def _run_jobs(self, todo: list[Job], statuses: dict[str, str]) -> tuple[Session, bool]:
+    def _profiles(self) -> list[tuple[Need, Job]]:
+        """Return the profiles of all jobs that can run, done or not, each once."""
+        alike = {
+            (job.backbone, job.code, job.hardware, job.input, job.precision): job
+            for job in self._jobs
+            if "profile" in job.uses and not job.missing
+        }
+        pairs = [(profile_need(job), job) for job in alike.values()]
+        return list({need.key: (need, job) for need, job in pairs}.values())
+
+    def _amend_rows(self, profiles: Sequence[tuple[Need, Job]]) -> bool:
+        """Put into the rows of this store what was taken again for another store; tell whether there was any."""
+        known = {name.partition(".")[0] for name in amendments.names(self._store.layout)}
+        is_any = False
+        for need, _ in profiles:
+            if need.key not in known and is_renewed(self._artifacts, need):
+                self._store.amend_profile(need.key, read_profile(self._artifacts, need) or {})
+                is_any = True
+        return is_any
+
+    def _run_jobs(self, todo: list[Job], profiles: Sequence[tuple[Need, Job]]) -> tuple[Session | None, bool]:
+        """Run the jobs, and take again the profiles that others disturbed; None if there is nothing to do."""
+        disturbed = [
+            Work(job=job, need=need)
+            for need, job in profiles
+            if self._artifacts.has(need) and not is_settled(self._artifacts, need)
+        ]
+        again = {work.key for work in disturbed} if disturbed and is_quiet() else set()
+        if not todo and not again:
+            if disturbed:
+                log.warning("Others use this host: %d disturbed profiles stay as they are.", len(disturbed))
+            return None, False
         slots = self._setting.slots
         if len(slots) == 1 and crowded():
             log.info("Others use this machine's cores: the jobs' threads wait patiently, which is a little slower.")
             patient = server_environment(threads=slots[0].threads, patient=True)
             self._setting = replace(self._setting, shared=patient)
-        schedule = Schedule(todo, made=ArtifactStore(self._setting.cache_dir).has)
+        schedule = Schedule(todo, made=lambda need: self._artifacts.has(need) and need.key not in again)
+        for work in disturbed:
+            if work.key in again and not schedule.holds(work):
+                schedule.add(work)
         first = self._setting.alone if schedule.starts_exclusive else self._setting.shared
         server = ForkServer(preload=self._preload, variables=first)
         with self._interrupts as interrupts:
@@ -227,6 +268,7 @@ class LocalRunner:
                 server=server,
                 display=self._display,
                 interrupts=interrupts,
+                disturbed=[work for work in disturbed if work.key not in again],
             )
             self._display.open(total=len(todo), workers=len(slots))
             try:

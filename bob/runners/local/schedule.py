@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -38,7 +39,7 @@ class Schedule:
     """Jobs and the artifacts they need, handed out in a good order.
 
     Artifacts come before jobs; exclusive ones before all others and only while nothing runs; among the rest, what
-    the longest work waits for comes first, and the longest job.
+    the longest work waits for comes first, and the longest job. What is made in turns takes them in rounds.
 
     Args:
         jobs: The jobs to run, each once.
@@ -49,7 +50,9 @@ class Schedule:
         self._open = {job.id: job for job in jobs}
         self._waiting: dict[str, set[str]] = {}
         self._dependents: dict[str, list[Job]] = {}
-        self._heap: list[tuple[int, float, int, Work]] = []
+        self._unasked: set[str] = set()
+        self._turns: Counter[str] = Counter()
+        self._heap: list[tuple[int, int, float, int, Work]] = []
         self._counter = itertools.count()
         self._held: dict[str, Work] = {}
         self._running: dict[str, Work] = {}
@@ -62,8 +65,8 @@ class Schedule:
 
     @property
     def finished(self) -> bool:
-        """Whether every job is settled."""
-        return not self._open and not self._running
+        """Whether every job is settled, and every artifact that no job waits for."""
+        return not self._open and not self._running and not self._unasked
 
     @property
     def starts_exclusive(self) -> bool:
@@ -81,9 +84,29 @@ class Schedule:
         self._running[work.key] = work
         return work
 
+    def add(self, work: Work) -> None:
+        """Queue an artifact that no job waits for."""
+        self._unasked.add(work.key)
+        self._push(work)
+
+    def holds(self, work: Work) -> bool:
+        """Tell whether a job waits for an artifact."""
+        return any(work.key in keys for keys in self._waiting.values())
+
+    def is_unasked(self, work: Work) -> bool:
+        """Tell whether this is an artifact that no job waits for."""
+        return work.key in self._unasked
+
+    def next_turn(self, work: Work) -> None:
+        """Put back an artifact that is made in turns: all others of its kind have theirs first."""
+        self._forget(work)
+        self._turns[work.key] += 1
+        self._push(work)
+
     def done(self, work: Work) -> None:
         """Settle what ran, was found done, or can be done without; jobs that waited only for it may start."""
         self._forget(work)
+        self._unasked.discard(work.key)
         if work.need is None:
             self._open.pop(work.job.id, None)
             return
@@ -96,6 +119,7 @@ class Schedule:
     def fail(self, work: Work) -> list[Job]:
         """Settle what failed; return the jobs that are settled with it: itself, or all that needed the artifact."""
         self._forget(work)
+        self._unasked.discard(work.key)
         fallen = [work.job] if work.need is None else self._dependents.get(work.key, [])
         fallen = [job for job in fallen if job.id in self._open]
         for job in fallen:
@@ -139,15 +163,15 @@ class Schedule:
             rank, weight = 2, work.job.estimate_s or 0.0
         else:
             rank = 0 if work.exclusive else 1
-            weight = sum(job.estimate_s or 0.0 for job in self._dependents[work.key])
-        heapq.heappush(self._heap, (rank, -weight, next(self._counter), work))
+            weight = sum(job.estimate_s or 0.0 for job in self._dependents.get(work.key, ()))
+        heapq.heappush(self._heap, (rank, self._turns[work.key], -weight, next(self._counter), work))
 
     def _discard_settled(self) -> None:
         """Drop queued work that nothing open waits for, such as an artifact whose jobs all failed by another."""
         while self._heap:
             work = self._heap[0][-1]
-            wanted = [work.job] if work.need is None else self._dependents[work.key]
-            if any(job.id in self._open for job in wanted):
+            wanted = [work.job] if work.need is None else self._dependents.get(work.key, [])
+            if work.key in self._unasked or any(job.id in self._open for job in wanted):
                 return
             heapq.heappop(self._heap)
 

@@ -7,31 +7,33 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.connection import wait
-from pathlib import Path
 
 from bob.core.devices import Slot
 from bob.core.interrupts import Interrupts
 from bob.core.lease import Lease
+from bob.core.machine import is_quiet
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import KINDS
+from bob.jobs.profiles import is_settled
 from bob.jobs.provenance import allocation_id
 from bob.runners.local.attempt import Attempt, Outcome
 from bob.runners.local.clock import Clock
 from bob.runners.local.display import Display, label
 from bob.runners.local.folding import Folding
 from bob.runners.local.schedule import Schedule, Work
+from bob.runners.local.setting import Setting
 from bob.runners.local.worker_process import WorkerProcess
 from bob.runners.ranks.rank_commands import processes_per_node
 from bob.runners.ranks.rank_launch import processes_of
 from bob.runners.state.cancellations import Cancellations
 from bob.runners.state.presence import AtWork, Presence
 from bob.runners.state.starts import Starts, out_of_attempts
-from bob.runners.worker.assignment import Assignment, References
+from bob.runners.worker.assignment import AGAIN, Assignment
 from bob.runners.worker.failure_rows import record_failure
 from bob.runners.worker.worker_server import ForkServer
 from bob.store import ResultStore
@@ -44,45 +46,6 @@ LOOK_AGAIN_S = 2.0
 LOST_AT_MOST = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What stays the same during a run.
-
-    Attributes:
-        results_dir: The store's folder.
-        cache_dir: Artifacts and manifests.
-        slots: The parts of the machine.
-        cores: Threads of the one worker that runs alone.
-        alone: Environment of the server while a worker runs alone.
-        shared: Environment of the server while workers share the machine.
-        loader_workers: Processes that decode pictures beside each job.
-        timeout_min: Overrides the jobs' own.
-        grace_s: How long a job may save after it was asked to stop.
-        references: The functions that do the work.
-        attempts: Starts of a job without an end before it is given up; None for any number.
-        submission: The submission that the jobs belong to; empty for none.
-        code_changed: Whether the code differs from the submission's; None without one.
-        processes: In how many processes a job that trains runs; its slot is divided among them.
-        nodes: Nodes over which they are spread.
-    """
-
-    results_dir: Path
-    cache_dir: Path
-    slots: tuple[Slot, ...]
-    cores: int
-    alone: Mapping[str, str]
-    shared: Mapping[str, str]
-    loader_workers: int
-    timeout_min: float | None
-    grace_s: float
-    references: References
-    attempts: int | None = None
-    submission: str = ""
-    code_changed: bool | None = None
-    processes: int = 1
-    nodes: int = 1
-
-
 class Session:
     """Runs what a schedule holds, until it is settled or somebody interrupts.
 
@@ -93,6 +56,7 @@ class Session:
         server: Forks the workers.
         display: Is told what happens.
         interrupts: Is looked at.
+        disturbed: Profiles to be taken again once all else is settled, if the host is quiet then.
     """
 
     def __init__(
@@ -104,6 +68,7 @@ class Session:
         server: ForkServer,
         display: Display,
         interrupts: Interrupts,
+        disturbed: Sequence[Work] = (),
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.elsewhere = 0
@@ -117,6 +82,10 @@ class Session:
         self._artifacts = ArtifactStore(setting.cache_dir)
         self._active: dict[int, Attempt] = {}
         self._lost: Counter[str] = Counter()
+        self._run = uuid.uuid4().hex[:12]
+        self._between_turns: dict[str, Lease] = {}
+        self._turns_s: Counter[str] = Counter()
+        self._disturbed = list(disturbed)
         self._clock = Clock(schedule.open_jobs, workers=len(setting.slots))
         self._folding = Folding(self._store)
         self._starts = Starts(setting.results_dir)
@@ -128,7 +97,7 @@ class Session:
     def run(self) -> None:
         """Run until everything is settled, or until an interrupt has ended the workers."""
         try:
-            while not self._schedule.finished and not (self._interrupts.count and not self._active):
+            while not self._is_over():
                 self._look_around()
                 self._start()
                 self._listen()
@@ -141,7 +110,28 @@ class Session:
                 attempt.worker.kill()
                 attempt.worker.close()
                 attempt.lease.release()
+            for lease in self._between_turns.values():
+                lease.release()
             self._folding.close()
+
+    def _is_over(self) -> bool:
+        if self._interrupts.count:
+            return not self._active
+        return self._schedule.finished and not self._take_disturbed_again()
+
+    def _take_disturbed_again(self) -> bool:
+        """Queue the profiles that others disturbed, if the host is quiet now that nothing runs; tell whether any is."""
+        works, self._disturbed = self._disturbed, []
+        if not works:
+            return False
+        names = ", ".join(sorted({work.job.backbone for work in works}))
+        if not is_quiet():
+            self._display.note(f"Others use this host: the latency of {names} stays disturbed until a later run.")
+            return False
+        self._display.note(f"The host is quiet: the profile of {names} is taken again.")
+        for work in works:
+            self._schedule.add(work)
+        return True
 
     def _look_around(self) -> None:
         """See, every few seconds, what other runners have settled meanwhile and what the user wants stopped."""
@@ -171,6 +161,8 @@ class Session:
 
     def _claim(self, work: Work) -> Lease | None:
         """Take the work for this runner; None if another is at it, or it is done already."""
+        if work.key in self._between_turns:
+            return self._between_turns.pop(work.key)
         with explained(self._setting.results_dir):
             lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
         if lease is None:
@@ -210,7 +202,7 @@ class Session:
 
     def _done_elsewhere(self, work: Work) -> bool:
         if work.need is not None:
-            return self._artifacts.has(work.need)
+            return is_settled(self._artifacts, work.need)
         return self._store.attempts(work.job.id, fresh=True) > self._known.get(work.job.id, 0)
 
     def _launch(self, work: Work, slot: Slot, lease: Lease) -> None:
@@ -244,7 +236,8 @@ class Session:
         self._display.begin(slot.index, work)
 
     def _context(self, work: Work, slot: Slot) -> Context:
-        token = uuid.uuid4().hex[:12]
+        # The turns of one artifact share a log.
+        token = self._run if work.exclusive else uuid.uuid4().hex[:12]
         processes = processes_of(work.job, work.need, self._setting.processes)
         return Context(
             results_dir=self._setting.results_dir,
@@ -257,6 +250,7 @@ class Session:
             log_path=self._setting.results_dir / "logs" / f"{work.key}.{token}.log",
             submission=self._setting.submission,
             code_changed=self._setting.code_changed,
+            run=self._run,
         )
 
     def _listen(self) -> None:
@@ -284,6 +278,9 @@ class Session:
         worker.messages()
         outcome = self._once_more_or_failed(work, attempt.verdict())
         worker.close()
+        if outcome["status"] == AGAIN:
+            self._await_turn(attempt, outcome)
+            return
         try:
             if work.need is not None:
                 self._settle_artifact(attempt, outcome)
@@ -294,6 +291,16 @@ class Session:
         finally:
             attempt.lease.release()
         self._tell_settled()
+        whole_s = outcome["wall_s"] + self._turns_s.pop(work.key, 0.0)
+        self._display.end(attempt.slot.index, work, {**outcome, "wall_s": whole_s})
+
+    def _await_turn(self, attempt: Attempt, outcome: Outcome) -> None:
+        """Keep this runner's claim on an artifact while others have their turn."""
+        work = attempt.work
+        self._clock.spend(outcome["wall_s"])
+        self._turns_s[work.key] += outcome["wall_s"]
+        self._between_turns[work.key] = attempt.lease
+        self._schedule.next_turn(work)
         self._display.end(attempt.slot.index, work, outcome)
 
     def _put_back(self, attempt: Attempt) -> None:
@@ -338,7 +345,10 @@ class Session:
         if outcome["status"] in ("stopped", "lost"):
             return
         if outcome["status"] == "ok":
+            is_new = not self._schedule.is_unasked(attempt.work)
             self._schedule.done(attempt.work)
+            if is_new and need is not None and not is_settled(self._artifacts, need):
+                self._disturbed.append(attempt.work)
         elif need is not None and KINDS[need.kind].optional:
             # What a backbone costs is beside the point of its scores: a lack of the figures costs no job.
             why = f"{outcome['status']}, {outcome['error_class']}: {outcome['error_message']}"
@@ -382,10 +392,8 @@ class Session:
 
 def _at_work(attempt: Attempt) -> AtWork:
     phase, done, total = attempt.phase
-    job = attempt.work.job
-    return AtWork(
-        job_id=job.id, what=label(attempt.work), phase=phase, done=done, total=total, for_s=round(attempt.wall_s, 1)
-    )
+    what, for_s = label(attempt.work), round(attempt.wall_s, 1)
+    return AtWork(job_id=attempt.work.job.id, what=what, phase=phase, done=done, total=total, for_s=for_s)
 
 
 def _said(row: Mapping[str, object]) -> Outcome:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from bob.jobs.context import Context
 from bob.jobs.job import Job, Need
 
+AGAIN = "again"  # the status of an artifact that is made in turns and not yet whole
+
 
 @dataclass(frozen=True, kw_only=True)
 class References:

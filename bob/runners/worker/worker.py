@@ -18,8 +18,8 @@ from typing import Any
 from bob.core.errors import StoreError
 from bob.core.registry import load_reference
 from bob.core.text import LOG_FORMAT, VisibleFormatter
-from bob.jobs.context import Context, JobStopped
-from bob.runners.worker.assignment import Assignment, References
+from bob.jobs.context import Context, JobStopped, UnfinishedError
+from bob.runners.worker.assignment import AGAIN, Assignment, References
 from bob.runners.worker.failure_rows import record_failure
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
 
     Returns:
         Status, and score or error, as far as the runner prints them. The status is ``stopped``, without a row, if
-        the job ended early because it was asked to.
+        the job ended early because it was asked to, and ``again`` if an artifact waits for its next turn.
     """
     job, need, references = assignment.job, assignment.need, assignment.references
     try:
@@ -123,6 +123,8 @@ def perform(assignment: Assignment, context: Context) -> dict[str, Any]:
     except JobStopped as stopped:
         log.warning("The job was %s.", stopped)
         return {"status": "stopped"}
+    except UnfinishedError:
+        return {"status": AGAIN}
     except BaseException as error:
         # SystemExit too is an ending that must leave its row.
         log.exception("%s ended with an error.", need.key if need else job.id)
