@@ -43,6 +43,7 @@ LAYERS = (
         "bob.jobs.suite_source",
         "bob.jobs.protocol_params",
         *("bob.jobs.provenance", "bob.jobs.code_version", "bob.jobs.row", "bob.jobs.artifacts"),
+        *("bob.jobs.column", "bob.jobs.cost_columns"),
         "bob.jobs.profiles",
     ),
     (

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bob.core.files import canonical_json, read_regular, write_text
-from bob.jobs.row import PROFILE_TIMES
+from bob.jobs.cost_columns import PROFILE_TIMES
 from bob.store.layout import Layout, entries
 from bob.store.records import DamagedError, set_aside
 

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from report_samples import BACKBONES, sample_row
 
-from bob.jobs.row import BY_NAME, PROFILE_TIMES
+from bob.jobs.cost_columns import PROFILE_TIMES
+from bob.jobs.row import BY_NAME
 from bob.store import ResultStore, load_results
 
 KEY, OTHER = "profile-0123456789abcdef", "profile-fedcba9876543210"

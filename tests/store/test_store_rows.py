@@ -13,7 +13,8 @@ from places import REPOSITORY
 from report_samples import BACKBONES, sample_row
 
 from bob.core.errors import StoreError
-from bob.jobs.row import BY_NAME, COLUMNS, DTYPES, GROUPS, columns_markdown
+from bob.jobs.column import DTYPES, GROUPS
+from bob.jobs.row import BY_NAME, COLUMNS, columns_markdown
 from bob.store import ResultStore
 
 NAME = BACKBONES[0][0]

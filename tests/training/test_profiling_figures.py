@@ -100,7 +100,7 @@ def test_profiling_leaves_the_callers_threads_and_generator_alone():
     torch.set_num_threads(3)
     try:
         small = find("mobilenetv3_small_100.random")
-        figures = profiling.measure_round(small, circumstances(), batch=1)
+        figures = profiling.measure_round(small, circumstances())
         assert (figures["profile_threads"], torch.get_num_threads()) == (1, 3)
     finally:
         torch.set_num_threads(before)
