@@ -10,6 +10,8 @@ PROFILE_TIMES = (
     *("throughput_img_s", "throughput_low", "throughput_high", "throughput_batch"),
     *("profile_others_cpu", "profile_rounds", "profile_within", "profile_run", "profile_taken_at", "profile_torch"),
 )
+# The same for a row whose job trained nothing: else these are the job's own.
+PROFILE_TRAINING = ("train_img_s", "train_step_batch")
 
 COST = columns(
     "cost",

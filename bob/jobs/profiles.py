@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,13 +12,15 @@ from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.job import Need
 from bob.jobs.needs import PROFILE
 
+log = logging.getLogger(__name__)
+
 PROFILE_FILE = "profile.json"
 OTHERS = "profile_others_cpu"
 RENEWED = "renewed"  # beside the columns of a profile that replaced a disturbed one
 
 
 def read_profile(artifacts: ArtifactStore, need: Need) -> dict[str, Any] | None:
-    """Return the cost columns of a profile; None if it has not been taken."""
+    """Return the cost columns of a profile; None if it has not been taken, or is damaged."""
     figures = _content(artifacts, need)
     if figures is None:
         return None
@@ -34,6 +37,9 @@ def _content(artifacts: ArtifactStore, need: Need) -> dict[str, Any] | None:
         return dict(json.loads((artifacts.path(need) / PROFILE_FILE).read_text()))
     except FileNotFoundError:
         return None
+    except ValueError as error:
+        log.warning("The profile %s is damaged (%s) and is taken again.", need.key, error)
+        return None
 
 
 def is_disturbed(figures: Mapping[str, Any]) -> bool:
@@ -43,6 +49,7 @@ def is_disturbed(figures: Mapping[str, Any]) -> bool:
 
 def is_settled(artifacts: ArtifactStore, need: Need) -> bool:
     """Tell whether an artifact is there and stays as it is: a disturbed profile is taken again on a quiet host."""
-    if not artifacts.has(need):
-        return False
-    return need.kind != PROFILE.name or not is_disturbed(read_profile(artifacts, need) or {})
+    if need.kind != PROFILE.name or not artifacts.has(need):
+        return artifacts.has(need)
+    figures = _content(artifacts, need)
+    return figures is not None and not is_disturbed(figures)

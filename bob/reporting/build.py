@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from bob.core.errors import one_period
 from bob.core.files import write_bytes, write_text
+from bob.core.text import counted
 from bob.core.version import __version__
 from bob.reporting.boards import LEFT_OUT, make_board
 from bob.reporting.coverage import measure_coverage
@@ -82,8 +83,8 @@ class Report:
     def coverage_line(self) -> str:
         """Jobs by status in one line."""
         total = sum(self.coverage.counts.values())
-        counted = ", ".join(f"{count} {status}" for status, count in self.coverage.counts.items())
-        return f"{total} jobs: {counted}." if total else "No jobs."
+        statuses = ", ".join(f"{count} {status}" for status, count in self.coverage.counts.items())
+        return f"{counted(total, 'job')}: {statuses}." if total else "No jobs."
 
     def _repr_html_(self) -> str:
         """Return the page for a notebook, in a frame of its own; without files only its heading."""

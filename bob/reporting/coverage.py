@@ -14,6 +14,7 @@ _BY_CLASS = {
     "WeightsMissingError": "bring the weights: 'bob fetch SUITE' where there is a network, or --weights FOLDER",
     "WeightsError": "the file is not the checkpoint its name says: delete it, then 'bob fetch SUITE'",
     "DataMissingError": "bring the data: 'bob fetch SUITE' where there is a network, or --data FOLDER",
+    "DataTooSmallError": "take more pictures, a greater budget, or a protocol that needs fewer",
     "DataError": "look at the pictures that the message names, then run the suite again",
     "NumericalError": "the loss or score was not finite: 'bob show JOB' has the settings and the log",
 }

@@ -34,7 +34,7 @@ def pareto_front(scores: Floats, lows: Floats, highs: Floats) -> NDArray[np.bool
     """Return which backbones are known to be on the front of score and cost.
 
     One is if every other that scores at least as high costs more, the intervals of the two costs apart. A backbone
-    whose interval is not known (NaN) is not on the front, and keeps no other from it.
+    whose interval is not known (NaN) is not on the front, and nor is any that it may beat.
 
     Args:
         scores: (n,) higher is better.
@@ -42,7 +42,6 @@ def pareto_front(scores: Floats, lows: Floats, highs: Floats) -> NDArray[np.bool
         highs: (n,) upper ends.
     """
     scores, lows, highs = (np.asarray(values, dtype=float) for values in (scores, lows, highs))
-    known = np.isfinite(lows) & np.isfinite(highs)
-    rivals = (scores[None, :] >= scores[:, None]) & known[None, :] & ~np.eye(len(scores), dtype=bool)
+    rivals = (scores[None, :] >= scores[:, None]) & ~np.eye(len(scores), dtype=bool)
     cheaper = highs[:, None] < lows[None, :]
-    return np.all(cheaper | ~rivals, axis=1) & known
+    return np.all(cheaper | ~rivals, axis=1) & np.isfinite(lows) & np.isfinite(highs)

@@ -80,9 +80,15 @@ def _fits(entry: Entry, name: str, limit: float | None) -> bool:
 
 
 def _fastest(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the one of the least latency and all whose intervals overlap with its, fastest first."""
-    timed = sorted((e for e in entries if not math.isnan(e.latency_interval[1])), key=lambda e: e.fair_latency_ms)
-    return [entry for entry in timed if entry.latency_interval[0] <= timed[0].latency_interval[1]]
+    """Return the one of the least latency and all that may be as fast, fastest first; none if no interval is known.
+
+    What has no interval may be as fast as any, and comes last.
+    """
+    unknown = [entry for entry in entries if math.isnan(entry.latency_interval[1])]
+    timed = sorted((entry for entry in entries if entry not in unknown), key=lambda entry: entry.fair_latency_ms)
+    if not timed:
+        return []
+    return [entry for entry in timed if entry.latency_interval[0] <= timed[0].latency_interval[1]] + unknown
 
 
 def _left_out_text(board: Board) -> str:
@@ -154,11 +160,12 @@ def _fastest_text(board: Board, fastest: Sequence[Entry]) -> str:
     said = ", ".join(f"{entry.backbone} {_latency_text(entry)}" for entry in fastest)
     if len(fastest) == 1:
         return f" Of these the fastest is {said} at batch 1 ({board.measured_at})."
-    return (
-        f" Which of these is the fastest is not known, as latencies overlap: {said} at batch 1 ({board.measured_at})."
-    )
+    measured = f"{said} at batch 1 ({board.measured_at})"
+    return f" Which of these is the fastest is not known, as latencies overlap or are not known: {measured}."
 
 
 def _latency_text(entry: Entry) -> str:
     low, high = entry.latency_interval
+    if math.isnan(low) or math.isnan(high):
+        return "(no latency from a quiet host with an interval)"
     return f"{entry.costs[LATENCY]:.3g} ms [{low:.3g}, {high:.3g}]"

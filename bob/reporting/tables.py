@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -336,8 +337,9 @@ def _score_caption(board: Board, letters: dict[str, str]) -> tuple[str, ...]:
     said += _noise_caption(board)
     if any(entry.pareto for entry in board.entries):
         said.append("ms p50: latency at batch 1; *: every candidate that scores as high is slower, intervals apart.")
-    if any(entry.is_busy for entry in board.candidates):
-        said.append("A latency measured while others used the host has no * and beats no other.")
+    if unknown := [entry.backbone for entry in board.candidates if math.isnan(entry.latency_interval[1])]:
+        named = ", ".join(unknown[:3]) + (f" and {len(unknown) - 3} more" if unknown[3:] else "")
+        said.append(f"No latency from a quiet host with an interval: {named}; none that scores lower has a *.")
     if board.z_reason is not None:
         said.append(f"No z-score: {board.z_reason}.")
     said += [f"{note[:1].upper()}{note[1:]}." for note in board.notes]

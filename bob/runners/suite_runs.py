@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bob.core.devices import choose_device, cpu_count, gpus
+from bob.core.errors import ConfigError, DataError
 from bob.core.settings import Settings
+from bob.data.resolve import is_path
 from bob.jobs.context import Context, Progress
 from bob.jobs.estimate import Machine
 from bob.jobs.fetching import Fetched, fetch_all
@@ -78,10 +81,19 @@ def planned_of(
         device: Where jobs would run: "auto", "cpu" or "cuda".
         machine: What they would run on; None for this machine.
     """
+    if settings.results_dir.exists() and not settings.results_dir.is_dir():
+        raise ConfigError(
+            f"the results folder {str(settings.results_dir)!r} is a file.", hint="Name a folder with --results DIR."
+        )
     suite, source = request.resolve()
     kind, here = ("auto", machine) if machine else machine_here(device)
     data = request.data if request.suite else ()
     expanded = expand(suite, source, settings, data=data, machine=here)
+    for text in request.data:
+        if is_path(text) and text in expanded.missing_data:
+            # What a suite names may be on another machine; what is named for this run must be here.
+            parent = str(Path(text.partition(":")[2] or text).expanduser().parent)
+            raise DataError(expanded.missing_data[text], hint=f"Look for it: ls {parent!r}")
     done = frozenset(finished(expanded.jobs, settings))
     return Planned(plan=expanded, settings=settings, done=done, device=kind, request=request, machine=here)
 
@@ -147,6 +159,8 @@ def execute(
     """
     from bob.runners.local.local_runner import LocalRunner
 
+    if timeout_min is not None and not timeout_min > 0:
+        raise ConfigError(f"timeout_min is {timeout_min}: expected more than 0 minutes.")
     Cancellations(settings.results_dir).remove(job.id for job in jobs)
     for job in jobs if anew else ():
         Starts(settings.results_dir).forget(job.id)

@@ -45,11 +45,12 @@ def rows_to_table(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     that has no value at all is left out: nothing gives it a type.
     """
     extras = sorted({name for row in rows for name, value in row.items() if value is not None} - KNOWN.keys())
-    arrays = {name: _array(name, [row.get(name) for row in rows]) for name in [*KNOWN, *extras]}
+    arrays = {name: column_of(name, [row.get(name) for row in rows]) for name in [*KNOWN, *extras]}
     return pa.table(arrays)
 
 
-def _array(name: str, values: list[Any]) -> pa.Array:
+def column_of(name: str, values: list[Any]) -> pa.Array:
+    """Return values as a column: of its own type, or wider where one does not fit."""
     try:
         array = pa.array(values, type=KNOWN.get(name))
         if array.type in DTYPE_OF:

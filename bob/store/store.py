@@ -289,8 +289,8 @@ class ResultStore:
             folded, read_all(self.layout, [names[file] for file in sorted(names.keys() - folded.covered)])
         )
         if profiles:
-            table = amendments.amended(folded.table, amendments.read_all(self.layout, profiles))
-            folded = Folded(table=table, covered=folded.covered | profiles)
+            figures, read = amendments.read_all(self.layout, profiles)
+            folded = Folded(table=amendments.amended(folded.table, figures), covered=folded.covered | read)
         return folded, True
 
     def _read_table(self) -> Folded | None:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import socket
 import time
 from pathlib import Path
 from typing import Any
 
 from bob.backbones.backbone import Backbone
-from bob.core.files import canonical_json, write_text
+from bob.core.files import canonical_json, read_regular, write_text
+from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.job import Need
-from bob.jobs.profiles import PROFILE_FILE, RENEWED, is_disturbed
+from bob.jobs.profiles import PROFILE_FILE, RENEWED, is_disturbed, read_profile
 from bob.store import ResultStore
 from bob.tasks.setup import Setup
 from bob.training.profile_rounds import OTHERS, is_enough, summary
-from bob.training.profiling import Circumstances, measure_profile, measure_round
+from bob.training.profiling import Circumstances, measure_profile, next_round
 
 ROUNDS_FILE = "rounds.json"
 KEPT_S = 3600.0
@@ -30,29 +32,28 @@ def take_round(setup: Setup, need: Need) -> bool:
     if is_enough(rounds):
         return True
     setup.context.progress(f"round {len(rounds) + 1}", 0, 0)
-    rounds.append(measure_round(*_what(setup), batch=rounds[0]["throughput_batch"] if rounds else None))
+    rounds.append(next_round(rounds, *_what(setup)))
     if is_disturbed(rounds[-1]):
         log.warning("Others took %.0f %% of the host's CPU time during this round.", 100 * rounds[-1][OTHERS])
-    write_text(path, json.dumps({"run": run, "rounds": rounds}))
+    write_text(path, json.dumps({"host": socket.gethostname(), "run": run, "rounds": rounds}))
     return is_enough(rounds)
 
 
 def write_profile(setup: Setup, need: Need, folder: Path) -> None:
     """Write what the rounds come to, taking them now if no runner had them taken, to a folder.
 
-    A profile that is there is replaced if it was disturbed more than this one, in the rows of the store too.
+    A disturbed profile that is there is replaced by a quiet one, in the rows of the store too.
     """
-    path = folder / PROFILE_FILE
-    known = json.loads(path.read_text()) if path.exists() else None
+    known = read_profile(ArtifactStore(setup.context.cache_dir), need)
     if setup.context.run:
         run, rounds = _rounds(_rounds_file(setup, need), setup.context.run)
         figures = summary(rounds, run=run)
     else:
         figures = measure_profile(*_what(setup))
-    if known is not None and figures[OTHERS] >= known[OTHERS]:
-        log.warning("The host was as busy as before: the earlier profile stays.")
+    if known is not None and (is_disturbed(figures) or not is_disturbed(known)):
+        log.warning("The profile that is there stays: it is quiet, or this one is disturbed too.")
         return
-    write_text(path, canonical_json(figures if known is None else {**figures, RENEWED: True}))
+    write_text(folder / PROFILE_FILE, canonical_json(figures if known is None else {**figures, RENEWED: True}))
     if known is not None:
         ResultStore(setup.context.results_dir).amend_profile(need.key, figures)
 
@@ -72,8 +73,13 @@ def _rounds(path: Path, run: str) -> tuple[str, list[dict[str, Any]]]:
     """Return the rounds taken so far and the run that began them: this one, or one that was stopped just before."""
     try:
         age_s = time.time() - path.stat().st_mtime
-        found = json.loads(path.read_text())
+        found = json.loads(read_regular(path))
+        taken = [entry for entry in found["rounds"] if entry["profile_others_cpu"] >= 0 and entry["round_s"] >= 0]
+        # A runner that is killed time and again gets on; what is older is of another state of the machine.
+        if found["run"] == run or (age_s < KEPT_S and found["host"] == socket.gethostname()):
+            return str(found["run"]), taken
     except FileNotFoundError:
-        return run, []
-    # A runner that is killed time and again gets on; what is older is of another state of the machine.
-    return (found["run"], found["rounds"]) if found["run"] == run or age_s < KEPT_S else (run, [])
+        log.debug("No round of %s yet.", path.parent.name)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        log.warning("%s is damaged (%r): the rounds begin anew.", path, error)
+    return run, []

@@ -8,7 +8,7 @@ process of its own.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,15 @@ WITHIN = 0.05  # how near to the median both ends of its interval must come
 LEAST_ROUNDS = 6  # with fewer, not even the least and the greatest round enclose the median in 95 %
 MOST_ROUNDS = 30
 LIMIT_S = 45.0  # of one backbone's rounds
-DISTURBED_LIMIT_S = 20.0  # of rounds on a busy host, which are taken again
+DISTURBED_LIMIT_S = 20.0  # of its disturbed rounds, while fewer than six were quiet
 # What a round measures and a profile gives the median of, with the names of the interval's ends.
 MEDIANS = {
     "latency_ms_b1_p50": ("latency_ms_b1_low", "latency_ms_b1_high"),
     "throughput_img_s": ("throughput_low", "throughput_high"),
 }
 ROUND_S = "round_s"
+ONCE = "gmacs"  # a round that has it has all that is taken once
+TRIES = 3  # at what is taken once, while the host is busy
 
 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
@@ -50,26 +52,36 @@ def is_enough(rounds: Sequence[Round]) -> bool:
     if len(rounds) < LEAST_ROUNDS:
         return False
     used = _used(rounds)
-    if not _is_disturbed(used) and _is_narrow(used):
+    is_quiet = not _is_disturbed(used)
+    if is_quiet and _is_narrow(used):
         return True
-    limit_s = DISTURBED_LIMIT_S if _is_disturbed(used) else LIMIT_S
-    return len(rounds) >= MOST_ROUNDS or sum(float(taken[ROUND_S]) for taken in rounds) >= limit_s
+    if not is_quiet and _seconds(filter(is_disturbed, rounds)) >= DISTURBED_LIMIT_S:
+        return True
+    return len(rounds) >= MOST_ROUNDS or _seconds(rounds) >= LIMIT_S
+
+
+def wants_all(rounds: Sequence[Round]) -> bool:
+    """Tell whether the next round is to take what no round repeats, as no quiet one has it yet."""
+    taken = [entry for entry in rounds if ONCE in entry]
+    return len(taken) < TRIES and not any(not is_disturbed(entry) for entry in taken)
 
 
 def summary(rounds: Sequence[Round], *, run: str = "") -> dict[str, Any]:
     """Return the profile that rounds come to.
 
     Args:
-        rounds: What ``measure_round`` returned, the first with the figures that no round repeats.
+        rounds: What ``measure_round`` returned, one or more with the figures that no other repeats.
         run: The run whose backbones took turns.
 
     Returns:
-        The first round's figures, with medians over the quiet rounds, or over all where fewer than six were quiet;
-        their 95 % intervals; ``profile_rounds``; ``profile_within`` (whether each interval came within 5 % of its
-        median); ``profile_others_cpu`` of the busiest round that counts; ``profile_run``; and ``profile_taken_at``.
+        Those figures, of the least disturbed round that has them; medians over the quiet rounds, or over all where
+        fewer than six were quiet; their 95 % intervals; ``profile_rounds``; ``profile_within`` (whether each interval
+        came within 5 % of its median); ``profile_others_cpu`` of the busiest round that counts; ``profile_run``; and
+        ``profile_taken_at``.
     """
     used = _used(rounds)
-    figures = {name: value for name, value in rounds[0].items() if name != ROUND_S}
+    whole = min((entry for entry in rounds if ONCE in entry), key=lambda entry: float(entry[OTHERS]))
+    figures = {name: value for name, value in whole.items() if name != ROUND_S}
     for name in (*MEDIANS, "latency_ms_b1_p95"):
         figures[name] = float(np.median([taken[name] for taken in used]))
     for name, ends in MEDIANS.items():
@@ -84,6 +96,10 @@ def summary(rounds: Sequence[Round], *, run: str = "") -> dict[str, Any]:
 def _used(rounds: Sequence[Round]) -> Sequence[Round]:
     quiet = [taken for taken in rounds if not is_disturbed(taken)]
     return quiet if len(quiet) >= LEAST_ROUNDS else rounds
+
+
+def _seconds(rounds: Iterable[Round]) -> float:
+    return sum(float(entry[ROUND_S]) for entry in rounds)
 
 
 def _is_disturbed(rounds: Sequence[Round]) -> bool:

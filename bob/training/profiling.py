@@ -10,7 +10,7 @@ import functools
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -28,9 +28,9 @@ from bob.core.machine import Neighbours, autocast, device_name, faster_precision
 from bob.core.peak_memory import MB, NoCounterError, peak_rise_mb
 from bob.core.settings import cache_dir_in_use
 from bob.training.memory_backoff import is_out_of_memory
-from bob.training.profile_rounds import ROUND_S, is_enough, summary
+from bob.training.profile_rounds import ROUND_S, is_enough, summary, wants_all
 
-__all__ = ["Circumstances", "device_name", "faster_precision", "measure_profile", "measure_round"]
+__all__ = ["Circumstances", "device_name", "faster_precision", "measure_profile", "measure_round", "next_round"]
 
 log = logging.getLogger(__name__)
 
@@ -88,51 +88,59 @@ def measure_profile(backbone: Backbone, where: Circumstances, *, seed: int = 0) 
     """
     rounds: list[dict[str, Any]] = []
     while not is_enough(rounds):
-        batch = rounds[0]["throughput_batch"] if rounds else None
-        rounds.append(measure_round(backbone, where, batch=batch, seed=seed))
+        rounds.append(next_round(rounds, backbone, where, seed=seed))
     return summary(rounds)
 
 
+def next_round(
+    rounds: Sequence[Mapping[str, Any]], backbone: Backbone, where: Circumstances, *, seed: int = 0
+) -> dict[str, Any]:
+    """Take the round that follows the rounds taken so far."""
+    batch = rounds[0]["throughput_batch"] if rounds else None
+    return measure_round(backbone, where, batch=batch, once=wants_all(rounds), seed=seed)
+
+
 def measure_round(
-    backbone: Backbone, where: Circumstances, *, batch: int | None = None, seed: int = 0
+    backbone: Backbone, where: Circumstances, *, batch: int | None = None, once: bool = True, seed: int = 0
 ) -> dict[str, Any]:
     """Take one round of a profile: build the architecture with random weights, and time it for about a second.
 
     Args:
         backbone: Any checkpoint of the architecture.
         where: Size, precision, device and threads.
-        batch: Batch of the throughput, in pictures. None in the first round, which tries a few, and also takes what no
-            round repeats: size, multiply-adds, memory, training. Big models get fewer passes and a smaller training
-            batch, which the result states.
+        batch: Batch of the throughput, in pictures; None tries a few. Big models get fewer passes.
+        once: Whether to take also what no round repeats: size, multiply-adds, memory, training. Big models get a
+            smaller training batch, which the result states.
         seed: Of the random weights and pictures.
 
     Returns:
         ``latency_ms_b1_p50`` and ``_p95`` of the round's passes, ``throughput_img_s`` at ``throughput_batch``,
-        ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile) and ``round_s``; of the
-        first round also ``params_m`` (without a classifier), ``gmacs`` (of one picture; a multiply-add is one),
-        ``model_mb`` (weights and buffers in fp32), ``layer_kinds``, ``infer_peak_mb_b1`` and ``_b32`` at batches of 1
-        and 32, ``train_peak_mb`` of forward, backward and AdamW at ``train_step_batch`` (all peaks include the
-        weights), ``train_img_s`` of such a step without the first, and the circumstances.
+        ``profile_others_cpu`` (the share of the host's CPU time that others took meanwhile) and ``round_s`` (without
+        what no round repeats). With ``once`` also ``params_m`` (without a classifier), ``gmacs`` (of one picture; a
+        multiply-add is one), ``model_mb`` (weights and buffers in fp32), ``layer_kinds``, ``infer_peak_mb_b1`` and
+        ``_b32`` at batches of 1 and 32, ``train_peak_mb`` of forward, backward and AdamW at ``train_step_batch`` (all
+        peaks include the weights), ``train_img_s`` of such a step without the first, and the circumstances.
 
     Raises:
         ConfigError: Another precision, or the architecture cannot be built for this size.
     """
     if where.precision not in PRECISIONS:
         raise ConfigError(f"precision {where.precision!r} is not known: expected one of {', '.join(PRECISIONS)}.")
-    start = time.perf_counter()
     with _threads(where.threads), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if where.precision == "auto":
             where = replace(where, precision=faster_precision(where.device, cache_dir_in_use()))
+        start = time.perf_counter()
         model = _untrained(backbone, where.image_size, seed)
-        once = _static_costs(model) if batch is None else {}
+        static = _static_costs(model) if once else {}
         bench = _Bench(prepare(model, where.device), device=where.device, precision=where.precision)
         neighbours = Neighbours()
-        timed = {**bench.latency(), **bench.throughput(batch)}
+        timed: dict[str, Any] = {**bench.latency(), **bench.throughput(batch)}
+        timed[ROUND_S] = time.perf_counter() - start
+        if once:
+            static |= {**bench.memory(weights_mb=static["model_mb"]), **where.as_columns()}
         timed["profile_others_cpu"] = neighbours.share()
-        if batch is None:
-            once |= {**bench.memory(weights_mb=once["model_mb"]), **where.as_columns()}
-    return {**once, **timed, ROUND_S: time.perf_counter() - start}
+    return {**static, **timed}
 
 
 def gmacs(model: BackboneModel) -> float:

@@ -18,6 +18,7 @@ from bob.backbones.backbone import InputConfig
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context, JobStopped
 from bob.jobs.job import Budget, Job, Need
+from bob.jobs.profiles import PROFILE_FILE
 from bob.runners.local.local_runner import LocalRunner, Summary
 from bob.store import ResultStore
 
@@ -71,7 +72,7 @@ def make(need: Need, job: Job, context: Context) -> Path:
     if job.dataset == "broken":
         raise ValueError("no artifact of broken things")
     time.sleep(dict(job.params)["seconds"])
-    path = ArtifactStore(context.cache_dir).get_or_make(need, lambda folder: None)
+    path = ArtifactStore(context.cache_dir).get_or_make(need, lambda folder: (folder / PROFILE_FILE).write_text("{}"))
     note(context, f"end {need.key}")
     return path
 

@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from bob.reporting.ranking import pareto_front, ranks, z_scores
+from bob.training.profile_rounds import is_enough, summary
 
 
 def test_z_scores_of_the_design_page() -> None:
@@ -41,7 +42,7 @@ def front(scores: list[float], lows: list[float], highs: list[float]) -> list[bo
 
 def test_pareto_front_drops_what_is_beaten_and_what_has_no_cost() -> None:
     costs = [10.0, 5.0, 6.0, 5.5, np.nan]
-    assert front([0.9, 0.8, 0.8, 0.7, 0.95], costs, costs) == [True, True, False, False, False]
+    assert front([0.9, 0.8, 0.8, 0.7, 0.65], costs, costs) == [True, True, False, False, False]
 
 
 def test_pareto_front_holds_only_what_is_cheaper_beyond_doubt() -> None:
@@ -50,12 +51,25 @@ def test_pareto_front_holds_only_what_is_cheaper_beyond_doubt() -> None:
     touching = front([0.9, 0.8, 0.7], [9.0, 6.0, 3.0], [11.0, 9.0, 5.0])
     assert touching == [True, False, True], "the second may cost as much as the first, which scores higher"
     assert front([0.5, 0.5], [1.0, 1.0], [1.0, 1.0]) == [False, False], "neither is known to be the cheaper"
-    assert front([0.9, 0.8], [9.0, 1.0], [np.nan, 2.0]) == [False, True], "an unknown cost beats nobody"
+    assert front([0.9, 0.8], [np.nan, 1.0], [np.nan, 2.0]) == [False, False], "what is not known may cost less"
+    assert front([0.9, 0.8], [9.0, np.nan], [10.0, np.nan]) == [True, False]
 
 
-def test_no_order_of_equals_is_told_more_often_than_in_five_of_a_hundred() -> None:
-    """Two backbones of the same cost, each with the interval of the median of six rounds."""
-    draws = np.random.default_rng(0).lognormal(0.0, 0.1, (20_000, 2, 6))
-    lows, highs = draws.min(axis=2), draws.max(axis=2)
-    told = (highs[:, 0] < lows[:, 1]) | (highs[:, 1] < lows[:, 0])
-    assert told.mean() < 0.05
+@pytest.mark.parametrize("noise", [0.01, 0.03, 0.1, 0.5])
+def test_of_two_equals_an_order_is_told_in_fewer_than_one_of_a_hundred(noise: float) -> None:
+    """The rounds end as they do in a run: when the intervals look narrow, which could favour a false order."""
+    rng, told = np.random.default_rng(0), 0
+    for _ in range(600):
+        ends = [_interval(rng, noise) for _ in range(2)]
+        told += ends[0][1] < ends[1][0] or ends[1][1] < ends[0][0]
+    assert told < 6
+
+
+def _interval(rng: np.random.Generator, noise: float) -> tuple[float, float]:
+    rounds: list[dict[str, float]] = []
+    while not is_enough(rounds):
+        latency, rate = np.exp(noise * rng.standard_normal(2))
+        figures = {"latency_ms_b1_p50": float(latency), "latency_ms_b1_p95": 1.0, "throughput_img_s": float(rate)}
+        rounds.append({**figures, "profile_others_cpu": 0.0, "round_s": 1.5, "gmacs": 1.0})
+    figures = summary(rounds)
+    return figures["latency_ms_b1_low"], figures["latency_ms_b1_high"]

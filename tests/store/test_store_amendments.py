@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ import pandas as pd
 import pytest
 from report_samples import BACKBONES, sample_row
 
-from bob.jobs.cost_columns import PROFILE_TIMES
 from bob.jobs.row import BY_NAME
 from bob.store import ResultStore, load_results
+from bob.store.amendments import AMENDED
 
 KEY, OTHER = "profile-0123456789abcdef", "profile-fedcba9876543210"
 BEFORE, AFTER, LATER = "2026-01-02T03:00:00Z", "2026-01-02T09:00:00Z", "2026-01-03T09:00:00Z"
@@ -20,13 +21,28 @@ BEFORE, AFTER, LATER = "2026-01-02T03:00:00Z", "2026-01-02T09:00:00Z", "2026-01-
 
 def row(number: int, key: str | None = KEY, **fields: Any) -> dict[str, Any]:
     disturbed = {"latency_ms_b1_p50": 1948.0, "profile_others_cpu": 0.75, "train_img_s": 5.0}
-    own = {"job_id": f"ab{number:02d}", "profile_key": key, "profile_taken_at": BEFORE}
+    own = {"job_id": f"ab{number:02d}", "profile_key": key, "profile_taken_at": BEFORE, "micro_batch": 8}
     return sample_row(BACKBONES[0][0], **{**disturbed, **own, **fields})
 
 
 def quiet(at: str = AFTER, latency: float = 16.0) -> dict[str, Any]:
     figures = {"latency_ms_b1_low": latency - 1, "latency_ms_b1_high": latency + 1, "train_img_s": 9.0}
     return {"latency_ms_b1_p50": latency, **figures, "profile_others_cpu": 0.01, "profile_taken_at": at}
+
+
+TAKEN = '"profile_taken_at": "2026-01-02T09:00:00Z"'
+ODD = (
+    *('"latency_ms_b1_p50": "1"', '"latency_ms_b1_p50": NaN', '"throughput_batch": 1.5', '"profile_rounds": true'),
+    *('"latency_ms_b1_p50": 1' + "0" * 400, '"profile_within": 1', '"profile_run": ["a"]', '"profile_rounds": 9e99'),
+)
+DAMAGED = [
+    "{",
+    "[]",
+    "{}",
+    '{"profile_taken_at": 3}',
+    *(f"{{{TAKEN}, {odd}}}" for odd in ODD),
+    '{"profile_taken_at": "9999"}',
+]
 
 
 @pytest.fixture
@@ -42,7 +58,7 @@ def latencies(rows: pd.DataFrame) -> list[float]:
 
 
 def test_every_column_that_is_replaced_is_one_of_the_rows() -> None:
-    assert set(PROFILE_TIMES) <= set(BY_NAME)
+    assert set(AMENDED) <= set(BY_NAME)
 
 
 def test_rows_folded_before_and_after_it_get_the_new_times_and_keep_all_else(store: ResultStore) -> None:
@@ -73,11 +89,11 @@ def test_the_latest_stands_and_a_row_with_a_later_profile_keeps_its_own(store: R
     assert latencies(store.load()) == [15.0, 15.0, 1948.0, 1948.0, 14.0]
 
 
-@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"profile_taken_at": 3}', b"\xff"])
-def test_a_damaged_one_is_set_aside_and_the_rows_stay_as_they_were(store: ResultStore, content: bytes) -> None:
+@pytest.mark.parametrize("content", DAMAGED)
+def test_a_damaged_one_is_set_aside_and_the_rows_stay_as_they_were(store: ResultStore, content: str) -> None:
     store.amend_profile(KEY, quiet())
     (path,) = store.layout.profiles.iterdir()
-    path.write_bytes(content)
+    path.write_text(content)
     assert latencies(store.load()) == [1948.0] * 4
     assert list(store.damaged()) == [path.name]
     assert len(store.load()) == 4 and latencies(store.load()) == [1948.0] * 4
@@ -87,6 +103,33 @@ def test_what_is_removed_by_hand_leaves_the_rows_again(store: ResultStore) -> No
     store.amend_profile(KEY, quiet())
     assert latencies(store.load())[0] == 16.0
     (path,) = store.layout.profiles.iterdir()
-    assert set(json.loads(path.read_text())) == set(PROFILE_TIMES)
+    assert set(json.loads(path.read_text())) == set(AMENDED)
     path.unlink()
     assert latencies(store.load())[0] == 1948.0
+
+
+def test_what_is_no_file_is_left_out_and_everything_else_loads(store: ResultStore) -> None:
+    store.amend_profile(KEY, quiet())
+    (path,) = store.layout.profiles.iterdir()
+    path.unlink()
+    os.mkfifo(path)
+    assert latencies(store.load()) == [1948.0] * 4
+
+
+def test_a_rate_of_training_that_came_from_the_profile_is_replaced_with_it(store: ResultStore) -> None:
+    store.append(row(4, micro_batch=None))
+    store.amend_profile(KEY, {**quiet(), "train_step_batch": 8})
+    rows = store.load().set_index("job_id")
+    assert (rows.loc["ab04", "train_img_s"], rows.loc["ab04", "train_step_batch"]) == (9.0, 8)
+    assert rows.loc["ab00", "train_img_s"] == 5.0
+
+
+def test_text_that_no_file_can_hold_and_columns_that_a_row_widened_do_no_harm(store: ResultStore) -> None:
+    widened = store.layout.root / "records" / "ab" / "ab00.001.ok.json"
+    content = json.loads(widened.read_text())
+    widened.write_text(json.dumps({**content, "latency_ms_b1_p95": "fast"}))
+    store.amend_profile(KEY, quiet())
+    (path,) = store.layout.profiles.iterdir()
+    path.write_text(path.read_text().replace('"profile_run":null', '"profile_run":"\\ud800"'))
+    rows = store.load().set_index("job_id")
+    assert rows.loc["ab00", "latency_ms_b1_p50"] == 16.0 and rows.loc["ab00", "profile_run"] == "\\ud800"

@@ -28,12 +28,12 @@ def rounds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Rounds cost nothing; the last entry is what others take of the host."""
     others = [0.0]
 
-    def measure(backbone: object, where: object, *, batch: int | None = None) -> dict[str, float]:
+    def measure(taken: list, backbone: object, where: object) -> dict[str, float]:
         figures = {"latency_ms_b1_p50": 9.0, "latency_ms_b1_p95": 10.0, "throughput_img_s": 100.0}
-        once = {} if batch else {"gmacs": 0.1}
+        once = {} if taken else {"gmacs": 0.1}
         return {**once, **figures, "throughput_batch": 4, "profile_others_cpu": others[-1], "round_s": 4.0}
 
-    monkeypatch.setattr(profile_artifacts, "measure_round", measure)
+    monkeypatch.setattr(profile_artifacts, "next_round", measure)
     return others
 
 
@@ -83,9 +83,10 @@ def test_a_disturbed_profile_gives_way_to_a_quieter_one_and_to_no_other(tmp_path
     turns_until_made(where)
     assert artifacts.has(NEED) and not is_settled(artifacts, NEED) and not is_renewed(artifacts, NEED)
     before = (artifacts.path(NEED) / PROFILE_FILE).read_bytes()
-    rounds.append(0.5)
-    turns_until_made(where)
-    assert (artifacts.path(NEED) / PROFILE_FILE).read_bytes() == before
+    for others in (0.5, 0.3):
+        rounds.append(others)
+        turns_until_made(where)
+        assert (artifacts.path(NEED) / PROFILE_FILE).read_bytes() == before
     rounds.append(0.02)
     turns_until_made(where)
     assert is_settled(artifacts, NEED) and is_renewed(artifacts, NEED)
@@ -93,6 +94,28 @@ def test_a_disturbed_profile_gives_way_to_a_quieter_one_and_to_no_other(tmp_path
     assert figures["profile_others_cpu"] == 0.02 and "renewed" not in figures
     store = ResultStore(where.results_dir)
     assert [path.name.partition(".")[0] for path in store.layout.profiles.iterdir()] == [NEED.key]
+    quiet = (artifacts.path(NEED) / PROFILE_FILE).read_bytes()
+    rounds.append(0.01)
+    turns_until_made(where)
+    assert (artifacts.path(NEED) / PROFILE_FILE).read_bytes() == quiet, "a quiet one stays, whatever comes after it"
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"run": "first", "rounds": [{}]}', '{"rounds": 3}'])
+def test_a_damaged_file_of_rounds_is_begun_anew(tmp_path: Path, rounds: list[float], content: str) -> None:
+    kept = context(tmp_path).work_dir / NEED.key / profile_artifacts.ROUNDS_FILE
+    kept.parent.mkdir(parents=True)
+    kept.write_text(content)
+    assert turns_until_made(context(tmp_path)) == 6
+
+
+def test_the_rounds_of_another_host_are_not_gone_on_with(
+    tmp_path: Path, rounds: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(4):
+        with pytest.raises(UnfinishedError):
+            make(NEED, SIZED, context(tmp_path))
+    monkeypatch.setattr(profile_artifacts.socket, "gethostname", lambda: "elsewhere")
+    assert turns_until_made(context(tmp_path, "second")) == 6
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

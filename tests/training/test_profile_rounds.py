@@ -7,13 +7,13 @@ import pytest
 from scipy import stats
 
 from bob.training import profile_rounds
-from bob.training.profile_rounds import is_enough, median_interval, summary
+from bob.training.profile_rounds import is_enough, median_interval, summary, wants_all
 
 
 def taken(latency: float, *, others: float = 0.0, seconds: float = 1.0, **fields: float) -> dict[str, float]:
     rate = 1000 / latency
     figures = {"latency_ms_b1_p50": latency, "latency_ms_b1_p95": 2 * latency, "throughput_img_s": rate}
-    return {**figures, "throughput_batch": 4, "profile_others_cpu": others, "round_s": seconds, **fields}
+    return {**figures, "throughput_batch": 4, "profile_others_cpu": others, "round_s": seconds, "gmacs": 1.0, **fields}
 
 
 @pytest.mark.parametrize("count", range(1, 31))
@@ -79,3 +79,17 @@ def test_a_profile_has_the_medians_their_ends_and_the_first_rounds_own_figures()
     assert (figures["throughput_low"], figures["throughput_high"]) == (1000 / 14, 1000 / 9)
     assert (figures["gmacs"], figures["profile_run"], figures["profile_rounds"]) == (0.4, "abc", 6)
     assert "round_s" not in figures
+
+
+def test_one_busy_second_does_not_condemn_a_profile():
+    rounds = [taken(30.0, others=0.5, seconds=15.0), *[taken(10.0)] * 5]
+    assert not is_enough(rounds), "one more round makes six quiet ones"
+    assert is_enough([*rounds, taken(10.0)])
+
+
+def test_what_is_taken_once_is_taken_again_while_only_disturbed_rounds_have_it():
+    busy, plain = taken(10.0, others=0.5, train_img_s=3.0), {k: v for k, v in taken(10.0).items() if k != "gmacs"}
+    assert wants_all([]) and wants_all([busy]) and wants_all([busy, plain])
+    assert not wants_all([busy, taken(10.0)]) and not wants_all([busy] * 3)
+    quiet = taken(10.0, train_img_s=9.0)
+    assert summary([busy, quiet, *[plain] * 5])["train_img_s"] == 9.0

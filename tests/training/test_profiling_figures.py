@@ -213,7 +213,7 @@ def test_a_profile_without_a_memory_counter_lacks_only_the_peaks(tmp_path, monke
 def test_later_rounds_time_the_batch_they_are_given_and_repeat_nothing_else():
     small = find("mobilenetv3_small_100.random")
     first = profiling.measure_round(small, circumstances())
-    later = profiling.measure_round(small, circumstances(), batch=first["throughput_batch"])
+    later = profiling.next_round([{**first, "profile_others_cpu": 0.0}], small, circumstances())
     times = {"latency_ms_b1_p50", "latency_ms_b1_p95", "throughput_img_s", "throughput_batch"}
     assert set(later) == {*times, "profile_others_cpu", "round_s"}
     assert set(first) > set(later) and later["throughput_batch"] == first["throughput_batch"]

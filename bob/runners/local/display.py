@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bob.core.errors import ConfigError
 from bob.core.terminal import Terminal
+from bob.core.text import counted
 from bob.jobs.context import no_progress
 from bob.runners.local.schedule import Work
 from bob.runners.worker.assignment import AGAIN
@@ -135,7 +136,7 @@ class LinesDisplay(SilentDisplay):
         """Say how much there is to do."""
         self._total = total
         if total:  # else profiles alone are taken again
-            self.note(f"{total} jobs to run with {workers} worker{'s' if workers > 1 else ''}.")
+            self.note(f"{counted(total, 'job')} to run with {counted(workers, 'worker')}.")
 
     def end(self, slot: int, work: Work, outcome: Mapping[str, Any]) -> None:
         """Say how it ended; of an artifact that is made in turns, once it is whole."""

@@ -10,18 +10,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bob.core.devices import cpu_count, crowded, plan_slots
-from bob.core.errors import ConfigError, DataMissingError, WeightsMissingError
+from bob.core.errors import ConfigError, DataMissingError, DataTooSmallError, WeightsMissingError
 from bob.core.interrupts import Interrupts
 from bob.core.machine import is_quiet
+from bob.core.text import counted
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
-from bob.jobs.job import Job, Need
+from bob.jobs.job import MISSING, Job, Need
 from bob.jobs.needs import profile_need
 from bob.jobs.profiles import is_renewed, is_settled, read_profile
 from bob.runners.local.display import Display, make_display
 from bob.runners.local.schedule import Schedule, Work
 from bob.runners.local.session import Session
 from bob.runners.local.setting import Setting
+from bob.runners.local.turns import Turns
 from bob.runners.ranks.rank_commands import processes_per_node
 from bob.runners.worker import worker
 from bob.runners.worker.assignment import References
@@ -229,11 +231,12 @@ class LocalRunner:
 
     def _amend_rows(self, profiles: Sequence[tuple[Need, Job]]) -> bool:
         """Put into the rows of this store what was taken again for another store; tell whether there was any."""
-        known = {name.partition(".")[0] for name in amendments.names(self._store.layout)}
+        known = amendments.names(self._store.layout)
         is_any = False
         for need, _ in profiles:
-            if need.key not in known and is_renewed(self._artifacts, need):
-                self._store.amend_profile(need.key, read_profile(self._artifacts, need) or {})
+            figures = read_profile(self._artifacts, need) if is_renewed(self._artifacts, need) else None
+            if figures is not None and amendments.file_name(need.key, figures) not in known:
+                self._store.amend_profile(need.key, figures)
                 is_any = True
         return is_any
 
@@ -261,6 +264,14 @@ class LocalRunner:
         first = self._setting.alone if schedule.starts_exclusive else self._setting.shared
         server = ForkServer(preload=self._preload, variables=first)
         with self._interrupts as interrupts:
+            turns = Turns(
+                schedule,
+                self._artifacts,
+                results_dir=self._setting.results_dir,
+                display=self._display,
+                disturbed=[work for work in disturbed if work.key not in again],
+                renewing=[work for work in disturbed if work.key in again],
+            )
             session = Session(
                 self._setting,
                 schedule,
@@ -268,7 +279,7 @@ class LocalRunner:
                 server=server,
                 display=self._display,
                 interrupts=interrupts,
-                disturbed=[work for work in disturbed if work.key not in again],
+                turns=turns,
             )
             self._display.open(total=len(todo), workers=len(slots))
             try:
@@ -280,7 +291,9 @@ class LocalRunner:
                 server.stop()
             if interrupts.count:
                 left = len(todo) - sum(session.counts.values()) - session.elsewhere
-                self._display.note(f"Interrupted with {left} of {len(todo)} jobs left. The same command goes on.")
+                self._display.note(
+                    f"Interrupted with {left} of {counted(len(todo), 'job')} left. The same command goes on."
+                )
         return session, interrupts.count > 0
 
     def _record_missing(self, job: Job, status: str | None) -> bool:
@@ -294,7 +307,9 @@ class LocalRunner:
             threads=self._setting.slots[0].threads,
             attempt=uuid.uuid4().hex[:12],
         )
-        kind = DataMissingError if job.dataset_spec is None else WeightsMissingError
+        is_here = job.dataset_spec is not None and all(other.spec is not None for other in job.others)
+        here = WeightsMissingError if job.weights_sha256 == MISSING else DataTooSmallError
+        kind = here if is_here else DataMissingError
         said = {"status": "skipped", "error_class": kind.__name__, "message": str(job.missing)}
         record_failure(self._setting.references, job, context, **said)
         return True

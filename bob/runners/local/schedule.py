@@ -93,9 +93,16 @@ class Schedule:
         """Tell whether a job waits for an artifact."""
         return any(work.key in keys for keys in self._waiting.values())
 
-    def is_unasked(self, work: Work) -> bool:
-        """Tell whether this is an artifact that no job waits for."""
-        return work.key in self._unasked
+    @property
+    def exclusive_count(self) -> int:
+        """How many things that must run alone are not settled."""
+        queued = [entry[-1] for entry in self._heap]
+        return sum(work.exclusive for work in (*queued, *self._held.values(), *self._running.values()))
+
+    @property
+    def has_exclusive(self) -> bool:
+        """Whether there is any."""
+        return self.starts_exclusive or any(w.exclusive for w in (*self._held.values(), *self._running.values()))
 
     def next_turn(self, work: Work) -> None:
         """Put back an artifact that is made in turns: all others of its kind have theirs first."""
@@ -106,7 +113,7 @@ class Schedule:
     def done(self, work: Work) -> None:
         """Settle what ran, was found done, or can be done without; jobs that waited only for it may start."""
         self._forget(work)
-        self._unasked.discard(work.key)
+        self._end_turns(work)
         if work.need is None:
             self._open.pop(work.job.id, None)
             return
@@ -119,7 +126,7 @@ class Schedule:
     def fail(self, work: Work) -> list[Job]:
         """Settle what failed; return the jobs that are settled with it: itself, or all that needed the artifact."""
         self._forget(work)
-        self._unasked.discard(work.key)
+        self._end_turns(work)
         fallen = [work.job] if work.need is None else self._dependents.get(work.key, [])
         fallen = [job for job in fallen if job.id in self._open]
         for job in fallen:
@@ -174,6 +181,10 @@ class Schedule:
             if work.key in self._unasked or any(job.id in self._open for job in wanted):
                 return
             heapq.heappop(self._heap)
+
+    def _end_turns(self, work: Work) -> None:
+        self._unasked.discard(work.key)
+        del self._turns[work.key]
 
     def _forget(self, work: Work) -> None:
         self._running.pop(work.key, None)

@@ -7,19 +7,17 @@ import socket
 import time
 import uuid
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from multiprocessing.connection import wait
 
 from bob.core.devices import Slot
 from bob.core.interrupts import Interrupts
 from bob.core.lease import Lease
-from bob.core.machine import is_quiet
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import KINDS
-from bob.jobs.profiles import is_settled
 from bob.jobs.provenance import allocation_id
 from bob.runners.local.attempt import Attempt, Outcome
 from bob.runners.local.clock import Clock
@@ -27,6 +25,7 @@ from bob.runners.local.display import Display, label
 from bob.runners.local.folding import Folding
 from bob.runners.local.schedule import Schedule, Work
 from bob.runners.local.setting import Setting
+from bob.runners.local.turns import Turns
 from bob.runners.local.worker_process import WorkerProcess
 from bob.runners.ranks.rank_commands import processes_per_node
 from bob.runners.ranks.rank_launch import processes_of
@@ -56,7 +55,7 @@ class Session:
         server: Forks the workers.
         display: Is told what happens.
         interrupts: Is looked at.
-        disturbed: Profiles to be taken again once all else is settled, if the host is quiet then.
+        turns: Looks after the artifacts that are made in turns.
     """
 
     def __init__(
@@ -68,7 +67,7 @@ class Session:
         server: ForkServer,
         display: Display,
         interrupts: Interrupts,
-        disturbed: Sequence[Work] = (),
+        turns: Turns,
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.elsewhere = 0
@@ -82,10 +81,7 @@ class Session:
         self._artifacts = ArtifactStore(setting.cache_dir)
         self._active: dict[int, Attempt] = {}
         self._lost: Counter[str] = Counter()
-        self._run = uuid.uuid4().hex[:12]
-        self._between_turns: dict[str, Lease] = {}
-        self._turns_s: Counter[str] = Counter()
-        self._disturbed = list(disturbed)
+        self._turns = turns
         self._clock = Clock(schedule.open_jobs, workers=len(setting.slots))
         self._folding = Folding(self._store)
         self._starts = Starts(setting.results_dir)
@@ -110,28 +106,13 @@ class Session:
                 attempt.worker.kill()
                 attempt.worker.close()
                 attempt.lease.release()
-            for lease in self._between_turns.values():
-                lease.release()
+            self._turns.close()
             self._folding.close()
 
     def _is_over(self) -> bool:
         if self._interrupts.count:
             return not self._active
-        return self._schedule.finished and not self._take_disturbed_again()
-
-    def _take_disturbed_again(self) -> bool:
-        """Queue the profiles that others disturbed, if the host is quiet now that nothing runs; tell whether any is."""
-        works, self._disturbed = self._disturbed, []
-        if not works:
-            return False
-        names = ", ".join(sorted({work.job.backbone for work in works}))
-        if not is_quiet():
-            self._display.note(f"Others use this host: the latency of {names} stays disturbed until a later run.")
-            return False
-        self._display.note(f"The host is quiet: the profile of {names} is taken again.")
-        for work in works:
-            self._schedule.add(work)
-        return True
+        return self._schedule.finished and not self._turns.take_disturbed_again()
 
     def _look_around(self) -> None:
         """See, every few seconds, what other runners have settled meanwhile and what the user wants stopped."""
@@ -150,6 +131,7 @@ class Session:
         while free and not self._interrupts.count:
             work = self._schedule.take()
             if work is None:
+                self._turns.release_if_over()  # what it was kept for may have been dropped with its jobs
                 return
             if work.need is None and work.job.id in self._cancelled:
                 self._schedule.done(work)
@@ -161,18 +143,19 @@ class Session:
 
     def _claim(self, work: Work) -> Lease | None:
         """Take the work for this runner; None if another is at it, or it is done already."""
-        if work.key in self._between_turns:
-            return self._between_turns.pop(work.key)
         with explained(self._setting.results_dir):
-            lease = Lease.try_take(self._setting.results_dir / "claims" / f"{work.key}.lease")
+            claims = self._setting.results_dir / "claims"
+            lease = self._turns.lease() if work.exclusive else Lease.try_take(claims / f"{work.key}.lease")
         if lease is None:
             self._schedule.hold(work)
             return None
         if not self._done_elsewhere(work):
             return lease
-        lease.release()
         self._schedule.done(work)
-        if work.need is None:
+        self._release(work, lease)
+        if work.need is not None:
+            self._turns.remember_disturbed(work)
+        else:
             self.elsewhere += 1
             self._clock.settle(work.job)
             self._tell_settled()
@@ -202,7 +185,7 @@ class Session:
 
     def _done_elsewhere(self, work: Work) -> bool:
         if work.need is not None:
-            return is_settled(self._artifacts, work.need)
+            return self._turns.is_done(work.need)
         return self._store.attempts(work.job.id, fresh=True) > self._known.get(work.job.id, 0)
 
     def _launch(self, work: Work, slot: Slot, lease: Lease) -> None:
@@ -216,7 +199,7 @@ class Session:
             references=setting.references,
             nodes=setting.nodes if context.processes > 1 else 1,
         )
-        # What runs alone comes before all else, so that this starts another server once in a run at most.
+        # What runs alone comes before all else, or after it: this starts another server twice in a run at most.
         self._server.use(setting.alone if work.exclusive else setting.shared)
         records_before = self._store.attempts(work.job.id)  # before the start: a quick job is done right after it
         try:
@@ -237,7 +220,7 @@ class Session:
 
     def _context(self, work: Work, slot: Slot) -> Context:
         # The turns of one artifact share a log.
-        token = self._run if work.exclusive else uuid.uuid4().hex[:12]
+        token = self._turns.run if work.exclusive else uuid.uuid4().hex[:12]
         processes = processes_of(work.job, work.need, self._setting.processes)
         return Context(
             results_dir=self._setting.results_dir,
@@ -250,7 +233,7 @@ class Session:
             log_path=self._setting.results_dir / "logs" / f"{work.key}.{token}.log",
             submission=self._setting.submission,
             code_changed=self._setting.code_changed,
-            run=self._run,
+            run=self._turns.run,
         )
 
     def _listen(self) -> None:
@@ -289,19 +272,25 @@ class Session:
             if outcome["status"] in ("stopped", "lost"):
                 self._put_back(attempt)
         finally:
-            attempt.lease.release()
+            self._release(work, attempt.lease)
         self._tell_settled()
-        whole_s = outcome["wall_s"] + self._turns_s.pop(work.key, 0.0)
+        whole_s = self._turns.spent_s(work, outcome["wall_s"], is_whole=True)
         self._display.end(attempt.slot.index, work, {**outcome, "wall_s": whole_s})
 
     def _await_turn(self, attempt: Attempt, outcome: Outcome) -> None:
-        """Keep this runner's claim on an artifact while others have their turn."""
+        """Put an artifact back behind the others that take turns."""
         work = attempt.work
         self._clock.spend(outcome["wall_s"])
-        self._turns_s[work.key] += outcome["wall_s"]
-        self._between_turns[work.key] = attempt.lease
+        self._turns.spent_s(work, outcome["wall_s"])
         self._schedule.next_turn(work)
         self._display.end(attempt.slot.index, work, outcome)
+
+    def _release(self, work: Work, lease: Lease) -> None:
+        """Give a claim back; the one on all that takes turns when the last has had them."""
+        if work.exclusive:
+            self._turns.release_if_over()
+        else:
+            lease.release()
 
     def _put_back(self, attempt: Attempt) -> None:
         """Keep what came to no end for another start, here or in the next run; a cancelled job for neither."""
@@ -345,10 +334,8 @@ class Session:
         if outcome["status"] in ("stopped", "lost"):
             return
         if outcome["status"] == "ok":
-            is_new = not self._schedule.is_unasked(attempt.work)
             self._schedule.done(attempt.work)
-            if is_new and need is not None and not is_settled(self._artifacts, need):
-                self._disturbed.append(attempt.work)
+            self._turns.remember_disturbed(attempt.work)
         elif need is not None and KINDS[need.kind].optional:
             # What a backbone costs is beside the point of its scores: a lack of the figures costs no job.
             why = f"{outcome['status']}, {outcome['error_class']}: {outcome['error_message']}"
