@@ -28,7 +28,11 @@ exit codes: 0 all well, 1 some jobs did not give a number, 2 a mistake in what w
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    parser = build_parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 0
+    options = parser.parse_args(arguments)
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
     try:
@@ -105,13 +109,22 @@ def _add_suite_commands(commands: _Commands) -> None:
         "--processes", type=int, help="processes of each job that trains (per node): one per GPU, or sharing the cores"
     )
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="where jobs run")
-    run.add_argument("--timeout-min", type=float, help="minutes after which a job is stopped, whatever the suite says")
+    run.add_argument(
+        "--timeout-min", type=_minutes, help="minutes after which a job is stopped, whatever the suite says"
+    )
     run.add_argument(
         "--loader-workers", type=int, default=0, metavar="N",
         help="processes that decode pictures beside each job (default: 0, threads of the job itself)",
     )  # fmt: skip
     run.add_argument("--no-fetch", action="store_true", help="do not ask the hub for checkpoints that are missing")
     run.add_argument("--display", choices=("auto", "live", "lines", "none"), default="auto", help="progress display")
+
+
+def _minutes(text: str) -> float:
+    minutes = float(text)
+    if not minutes > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time: more than 0 minutes are expected")
+    return minutes
 
 
 def _add_job_options(parser: argparse.ArgumentParser) -> None:

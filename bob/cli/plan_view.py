@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bob.core.text import counted
 from bob.jobs.job import Job
 from bob.runners.suite_runs import Planned
 
@@ -26,7 +27,7 @@ def print_plan(console: Console, planned: Planned) -> None:
     if to_run:
         console.print(_table(plan.jobs, done))
     console.print(
-        f"{len(plan.jobs)} jobs: {len(plan.jobs) - len(to_run) - len(skipped)} done, {len(to_run)} to run, "
+        f"{counted(len(plan.jobs), 'job')}: {len(plan.jobs) - len(to_run) - len(skipped)} done, {len(to_run)} to run, "
         f"{len(skipped)} skipped. Estimated time: {_duration(to_run)}. Results: {escape(str(settings.results_dir))}",
         highlight=False,
         soft_wrap=True,

@@ -19,7 +19,7 @@ from bob.cli.suite_commands import print_summary
 from bob.core.errors import ConfigError, StoreError
 from bob.core.settings import Settings
 from bob.core.terminal import Terminal
-from bob.core.text import visible
+from bob.core.text import counted, visible
 from bob.runners.live_jobs import LIVE, Live, look, whole_allocations
 from bob.runners.suite_runs import execute, planned_of
 from bob.store import ResultStore
@@ -120,7 +120,7 @@ def retry(options: argparse.Namespace) -> int:
     if not found.jobs:
         console.print(f"No job is {' or '.join(kinds)}: nothing to retry.")
         return 0
-    console.print(f"{len(found.jobs)} jobs are tried again.", highlight=False)
+    console.print(f"Tried again: {counted(len(found.jobs), 'job')}.", highlight=False)
     if not on_cluster:
         summary = execute(found.jobs, settings, anew=True)
         print_summary(console, summary)
@@ -158,7 +158,9 @@ def _as_json(live: Live, settings: Settings) -> dict[str, Any]:
 
 def _print(console: Console, live: Live, settings: Settings) -> None:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(live.counts.items())) or "no jobs yet"
-    console.print(f"{len(live.states)} jobs in {settings.results_dir}: {counts}.", highlight=False, soft_wrap=True)
+    console.print(
+        f"{counted(len(live.states), 'job')} in {settings.results_dir}: {counts}.", highlight=False, soft_wrap=True
+    )
     for runner, job in live.at_work:
         where = runner.host + (f", allocation {runner.allocation}" if runner.allocation else "")
         how_far = f"{job.phase} {job.done}/{job.total}" if job.phase else "starting"

@@ -8,6 +8,8 @@ from bob.cli.common import print_json, settings_from
 from bob.core.plugins import load_plugin
 from bob.jobs.listings import listed
 
+LINE_WIDTH = 1000
+
 
 def list_entries(options: argparse.Namespace) -> int:
     """Print the entries of one registry."""
@@ -23,18 +25,24 @@ def list_entries(options: argparse.Namespace) -> int:
     from bob.core.terminal import Terminal
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, name in enumerate(rows[0] if rows else ()):
-        table.add_column(name, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(escape(str(value)) for value in row.values()))
     console = Terminal()
-    console.print(table)
+    # One line an entry: whole for whatever reads them from a pipe, cut where a terminal ends.
+    width = console.width if console.is_terminal else LINE_WIDTH
+    for name in rows[0] if rows else ():
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(*(escape(" ".join(str(value).split())) for value in row.values()))
+    for number, line in enumerate(console.render_lines(table, console.options.update(width=LINE_WIDTH), pad=False)):
+        text = "".join(segment.text for segment in line).rstrip()
+        style = "bold" if number == 0 else ""
+        console.print(text[:width], style=style, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(rows)} {options.what}.", highlight=False)
     return 0
 
 
 def profile(options: argparse.Namespace) -> int:
     """Measure one backbone's cost here and print it with its circumstances."""
+    import numpy as np
     import torch
 
     from bob.backbones import catalogue
@@ -61,6 +69,7 @@ def profile(options: argparse.Namespace) -> int:
 
     console = Terminal()
     for name, value in figures.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        is_float = isinstance(value, float)
+        text = np.format_float_positional(value, 4, fractional=False, trim="-") if is_float else str(value)
         console.print(f"[bold]{name:24}[/] {text}", highlight=False)
     return 0

@@ -11,6 +11,7 @@ from rich.markup import escape
 from bob.cli.common import print_json, request_from, settings_from
 from bob.cli.slurm_options import print_draft, profile_of, refuse_misplaced_options, submit_or_show
 from bob.core.terminal import Terminal
+from bob.core.text import counted
 from bob.jobs.cluster_profile import ClusterProfile
 from bob.jobs.fetching import Fetched
 from bob.runners.suite_runs import Planned, execute, fetch_of, finished, planned_of, prepare
@@ -120,7 +121,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     """Say what a run did, with each failure's reason."""
     counts = ", ".join(f"{count} {status}" for status, count in summary.counts.items() if count)
     if summary.left:
-        console.print(f"{summary.left} jobs are left; the same command goes on.", highlight=False)
+        console.print(f"{counted(summary.left, 'job')} left; the same command goes on.", highlight=False)
     elif not summary.counts and not summary.elsewhere:
         console.print("Nothing to run: every job that can run has its row.")
     if summary.counts:

@@ -51,6 +51,10 @@ class DataError(BobError):
     """A data set or a picture in it that cannot be used."""
 
 
+class DataTooSmallError(BobError):
+    """A data set is here, and has too few pictures for what is asked of it."""
+
+
 class DataMissingError(DataError):
     """A data set that is not on this machine: its jobs are skipped with the reason."""
 

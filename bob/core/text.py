@@ -39,3 +39,8 @@ class VisibleFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
         return visible(super().format(record))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 job", "2 jobs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

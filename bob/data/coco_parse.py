@@ -10,19 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from bob.core.errors import DataError
+from bob.data.box_judge import BoxJudge
 from bob.data.boxes import Box, fitted
 from bob.data.coco_masks import area_of, box_of, mask_of
 from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.judge import require_distinct_names
 from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
 from bob.data.table_cache import Parsed
+from bob.data.typed_values import truth, whole_number
 
 log = logging.getLogger(__name__)
 
 LISTS = ("images", "annotations", "categories")
 ANEW = "Export or copy the file anew."
 NO_ID = object()
+MASKS_JUDGED = 2000
 MAX_NUMBER = 2**53  # JSON has integers of any length; floats hold no greater one exactly
 
 
@@ -52,17 +56,16 @@ def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str
             one id, or two files disagree about a category.
     """
     contents = {split: read_json(file.path) for split, file in files.items()}
-    categories = _categories(files, contents)
-    labels = {category: label for label, category in enumerate(sorted(categories))}
-    names = _unique_names(categories)
+    listed = {split: _listed(files[split].path, content) for split, content in contents.items()}
+    names, labels = _labels_by_name(listed) if _are_named(listed) else _labels_by_number(files, listed)
+    require_distinct_names(str(root), names)
     parts: dict[str, TableBuilder] = {}
     for split, file in files.items():
-        parser = _Parser(root=root, file=file, labels=labels, present=present)
+        parser = _Parser(root=root, file=file, labels=labels[split], present=present)
         # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
-        content = contents.pop(split)
-        parts[split] = parser.parse(content)
-        nameless = [entry["id"] for entry in content["categories"] if not categories[entry["id"]]]
-        parts[split].faults += [_nameless(file, number, names[labels[number]]) for number in nameless]
+        parts[split] = parser.parse(contents.pop(split))
+        nameless = [number for number, name in listed[split].items() if not name]
+        parts[split].faults += [_nameless(file, number, names[labels[split][number]]) for number in nameless]
     return Parsed(classes=tuple(names), splits=parts)
 
 
@@ -99,24 +102,61 @@ def read_json(path: Path) -> dict[str, list[Any]]:
     return content
 
 
-def _categories(files: Mapping[str, CocoFile], contents: Mapping[str, Any]) -> dict[int, str]:
-    """Return the name of each category id, "" where it has none."""
+def _listed(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
+    """Return the name of each category id of one file, "" where it has none.
+
+    Raises:
+        DataError: There is no category, an id is no number, or one id has two names.
+    """
     found: dict[int, str] = {}
-    for split, content in contents.items():
-        for entry in content["categories"]:
-            number, name = entry.get("id"), entry.get("name")
-            if type(number) is not int:
-                raise DataError(f"{files[split].path}: category {name!r} has id {number!r}, no number.", hint=ANEW)
-            name = name.strip() if isinstance(name, str) else ""
+    for entry in content["categories"]:
+        number, name = whole_number(entry.get("id")), entry.get("name")
+        if number is None:
+            raise DataError(f"{path}: category {name!r} has id {entry.get('id')!r}, no number.", hint=ANEW)
+        name = name.strip() if isinstance(name, str) else ""
+        if found.get(number) and name and found[number] != name:
+            raise DataError(f"{path}: category {number} is {name!r} and {found[number]!r} before.", hint=ANEW)
+        found[number] = found.get(number) or name
+    if not found:
+        raise DataError(f"{path} has no categories.", hint=ANEW)
+    return found
+
+
+def _are_named(listed: Mapping[str, dict[int, str]]) -> bool:
+    """Tell whether every category of every file has a name, and each file gives a name to one id alone."""
+    return all(all(names.values()) and len(set(names.values())) == len(names) for names in listed.values())
+
+
+def _labels_by_name(listed: Mapping[str, dict[int, str]]) -> tuple[list[str], dict[str, dict[int, int]]]:
+    """Return the class names, and the label of each id in each file: tools number the categories of each split anew."""
+    first: dict[str, int] = {}
+    for names in listed.values():
+        for number, name in names.items():
+            first[name] = min(first.get(name, number), number)
+    order = sorted(first, key=lambda name: (first[name], name))
+    place = {name: label for label, name in enumerate(order)}
+    return order, {split: {number: place[name] for number, name in names.items()} for split, names in listed.items()}
+
+
+def _labels_by_number(
+    files: Mapping[str, CocoFile], listed: Mapping[str, dict[int, str]]
+) -> tuple[list[str], dict[str, dict[int, int]]]:
+    """Return the same where names are missing or not distinct, so that only ids can tell classes apart.
+
+    Raises:
+        DataError: Two files give an id different names.
+    """
+    found: dict[int, str] = {}
+    for split, names in listed.items():
+        for number, name in names.items():
             if found.get(number) and name and found[number] != name:
                 raise DataError(
                     f"{files[split].path}: category {number} is {name!r} here and {found[number]!r} before.",
                     hint="All splits of a data set must use the same categories.",
                 )
             found[number] = found.get(number) or name
-    if not found:
-        raise DataError(f"{next(iter(files.values())).path} has no categories.", hint=ANEW)
-    return found
+    labels = {number: label for label, number in enumerate(sorted(found))}
+    return _unique_names(found), dict.fromkeys(listed, labels)
 
 
 def _unique_names(categories: Mapping[int, str]) -> list[str]:
@@ -136,6 +176,7 @@ class _Parser:
     labels: Mapping[int, int]
     present: frozenset[str]
     table: TableBuilder = field(default_factory=TableBuilder)
+    judge: BoxJudge = field(default_factory=BoxJudge)
     _pictures: dict[Any, int] = field(default_factory=dict)
     _paths: set[str] = field(default_factory=set)
     _seen: set[Any] = field(default_factory=set)
@@ -147,11 +188,12 @@ class _Parser:
         self._require_some_present()
         for entry in content["annotations"]:
             self._add_object(entry)
+        self.judge.decide(self.file.path)
         return self.table
 
     def _add_picture(self, entry: dict[str, Any], listed: dict[Any, str]) -> None:
-        number, name = entry.get("id"), entry.get("file_name")
-        if not isinstance(number, (int, str)) or not isinstance(name, str) or not name:
+        number, name = _id_of(entry.get("id"), None), entry.get("file_name")
+        if number is None or not isinstance(name, str) or not name:
             raise DataError(
                 f"{self.file.path}: picture {number!r} has the file name {name!r}; an id and a name are expected.",
                 hint=ANEW,
@@ -204,9 +246,9 @@ class _Parser:
             )
 
     def _add_object(self, entry: dict[str, Any]) -> None:
-        number = _hashable(entry.get("id"), NO_ID)
+        number = _id_of(entry.get("id"), NO_ID)
         where = f"{self.file.path.name}, annotation {'without id' if number is NO_ID else number}"
-        picture = self._pictures.get(_hashable(entry.get("image_id"), None))
+        picture = self._pictures.get(_id_of(entry.get("image_id"), None))
         if picture is None:
             self._fault("an unknown picture id", f"{where} of picture {entry.get('image_id')!r:.40}", NO_PICTURE)
             return
@@ -214,7 +256,8 @@ class _Parser:
         if self._is_repeated(number):
             self._fault("an annotation id used before", where, picture)
             return
-        label = self.labels.get(_hashable(entry.get("category_id"), None))
+        category = whole_number(entry.get("category_id"))
+        label = None if category is None else self.labels.get(category)
         if label is None:
             self._fault("an unknown category id", f"{where}, category {entry.get('category_id')!r:.40}", picture)
             return
@@ -225,6 +268,11 @@ class _Parser:
         if size == (0, 0):  # the picture cannot be read: it is left out as a whole
             return
         mask, problem = mask_of(entry["segmentation"], size) if entry.get("segmentation") else (b"", "no mask")
+        self._judge(entry, mask, size)
+        crowd = truth(entry.get("iscrowd"))
+        if crowd is None:
+            self._fault("an iscrowd that is neither 0 nor 1", f"{where}: {entry['iscrowd']!r:.40}", picture)
+            return
         box, wrong = self._box(entry, mask, size)
         if wrong is not None:
             self._fault(wrong, where, picture, LEFT_OUT if box is None else REPAIRED)
@@ -236,10 +284,22 @@ class _Parser:
             picture,
             box=box,
             label=label,
-            crowd=bool(entry.get("iscrowd", 0)),
+            crowd=crowd,
             area=_area(entry.get("area"), box, mask, size),
             mask=mask,
         )
+
+    def _judge(self, entry: Mapping[str, Any], mask: bytes, size: tuple[int, int]) -> None:
+        """Note what the stated box looks like; of very many masks the first few thousand tell enough."""
+        stated = entry.get("bbox")
+        if not _are_numbers(stated):
+            return
+        left, top, width, height = (float(value) for value in stated)  # type: ignore[union-attr]
+        area: Any = entry.get("area")
+        self.judge.look((left, top, width, height), size, float(area) if _is_number(area) else None)
+        mask_box = box_of(mask, size) if mask and self.judge.masked < MASKS_JUDGED else None
+        if mask_box is not None:
+            self.judge.look_at_mask((left, top, left + width, top + height), mask_box)
 
     def _box(self, entry: Mapping[str, Any], mask: bytes, size: tuple[int, int]) -> tuple[Box | None, str | None]:
         stated = entry.get("bbox")
@@ -286,5 +346,9 @@ def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) <= MAX_NUMBER)
 
 
-def _hashable(value: Any, default: Any) -> Any:
-    return value if isinstance(value, (int, str)) else default
+def _id_of(value: Any, default: Any) -> Any:
+    """Return an id: a whole number in whatever form, or a text that is none."""
+    number = whole_number(value)
+    if number is not None:
+        return number
+    return value if isinstance(value, str) and value else default

@@ -16,8 +16,8 @@ from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.annotations import Instances
 from bob.data.dataset import DatasetSpec
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.judge import MAX_BAD_SHARE
 from bob.data.pictures import (
-    MAX_BAD_SHARE,
     NAMED_AT_MOST,
     choose_good,
     load_rgb,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,39 @@ SPLIT_NAMES = {
     "val": "val",
     "valid": "val",
     "validation": "val",
+    "dev": "val",
+    "eval": "val",
+    "evaluation": "val",
     "test": "test",
     "testing": "test",
 }
 _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
 ROBOFLOW = "_annotations.coco.json"
+SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    )
+)
+
+
+def is_picture(name: str) -> bool:
+    """Tell by its suffix whether a file should be a picture."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast, for a million files
 
 
 def split_of(stem: str) -> str | None:

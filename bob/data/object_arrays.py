@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -133,6 +134,10 @@ class TableBuilder:
         self._area.append(area)
         self._masks.append(mask)
         self.has_masks = self.has_masks or bool(mask)
+
+    def trainable(self) -> Counter[int]:
+        """Return how many objects of each label there are, crowds not counted."""
+        return Counter(label for label, crowd in zip(self._labels, self._crowd, strict=True) if not crowd)
 
     def write(self, folder: Path) -> None:
         """Write the table into a new folder; the objects of each picture keep their order."""

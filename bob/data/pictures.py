@@ -14,13 +14,13 @@ from bob.core.errors import ConfigError, DataError
 from bob.data.check import check_samples
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, to_rgb
+from bob.data.judge import MAX_BAD_SHARE
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.splits import arrange, balanced_subset
 
 log = logging.getLogger(__name__)
 
-MAX_BAD_SHARE = 0.05
 NAMED_AT_MOST = 20
 POLICIES = ("skip", "error")
 MEANING = {

@@ -44,6 +44,8 @@ def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None,
     """
     if policy not in POLICIES:
         raise ConfigError(f"policy {policy!r} for bad pictures is not one of {', '.join(POLICIES)}.")
+    if not text.strip():
+        raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
     kind, target, extra = _parse(text, data_dir)
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
     options = {**dict(spec.options), "policy": policy}
@@ -59,6 +61,13 @@ def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -
     kind, target, _ = _parse(text, data_dir)
     READERS.get(kind).fetch(target, cache_dir=cache_dir, data_dir=data_dir)
     return resolve_dataset(text, cache_dir=cache_dir, data_dir=data_dir)
+
+
+def is_path(text: str) -> bool:
+    """Tell whether a text names a data set by a folder's path, behind a prefix or not."""
+    prefix, colon, target = text.partition(":")
+    place = target if colon and (prefix in PREFIXES or prefix in READERS) and prefix not in NOT_FOLDERS else text
+    return "/" in place or place.startswith((".", "~"))
 
 
 def known_datasets() -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,14 +16,15 @@ from PIL import Image
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
 from bob.data.decode import open_picture
-from bob.data.faults import NO_MASK
+from bob.data.faults import LEFT_OUT, NO_MASK
+from bob.data.judge import require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
 
 log = logging.getLogger(__name__)
 
-TABLE_VERSION = 1
+TABLE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,12 @@ class Tables:
         )
 
 
-def tables(kind: str, fingerprint: str, parse: Callable[[], Parsed], *, cache_dir: Path) -> Tables:
-    """Return the tables of data with this fingerprint; ``parse`` is asked once, under a lease."""
+def tables(kind: str, fingerprint: str, parse: Callable[[], Parsed], *, root: Path, cache_dir: Path) -> Tables:
+    """Return the tables of data with this fingerprint; ``parse`` is asked once, under a lease.
+
+    Raises:
+        DataError: What it found cannot be trained on or scored; ``root`` is what the message names.
+    """
     name = f"objects-{digest([kind, fingerprint, TABLE_VERSION], length=32)}"
     folder = cache_dir / "datasets" / name
     found = _load(folder)
@@ -100,10 +106,23 @@ def tables(kind: str, fingerprint: str, parse: Callable[[], Parsed], *, cache_di
         with holding(cache_dir / "leases" / f"{name}.lease"):
             found = _load(folder)
             if found is None:
-                _store(folder, parse())
+                _store(folder, _judged(root, parse()))
                 found = _load(folder)
     assert found is not None, "tables that were just written can be read"
     return found
+
+
+def _judged(root: Path, parsed: Parsed) -> Parsed:
+    objects = {name: part.trainable() for name, part in parsed.splits.items()}
+    left_out = {
+        name: Counter(fault.reason for fault in part.faults if fault.effect == LEFT_OUT)
+        for name, part in parsed.splits.items()
+    }
+    require_objects(str(root), {name: counts.total() for name, counts in objects.items()}, left_out)
+    hint = "Name the classes alike in every split, or take away the annotations of a class that train lacks."
+    present = {name: set(counts) for name, counts in objects.items()}
+    require_trained(str(root), parsed.classes, present, what="object", hint=hint)
+    return parsed
 
 
 def _load(folder: Path) -> Tables | None:

@@ -13,8 +13,10 @@ from bob.core.errors import DataError
 from bob.data.boxes import Box, fitted
 from bob.data.coco_parse import stored_size
 from bob.data.faults import LEFT_OUT, REPAIRED, Fault
+from bob.data.judge import require_distinct_names
 from bob.data.object_arrays import TableBuilder
 from bob.data.table_cache import Parsed
+from bob.data.typed_values import truth
 
 log = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ def parse_voc(root: Path, pictures: Mapping[str, Sequence[tuple[str, str]]], pre
         for split, entries in pictures.items()
     }
     found = {one.name for part in pages.values() for page in part if page for one in page.objects if one.name}
+    require_distinct_names(str(root), sorted(found))
     classes = CLASSES if found <= set(CLASSES) else tuple(sorted(found))
     labels = {name: label for label, name in enumerate(classes)}
     splits = {split: _table(root, entries, pages[split], labels, present) for split, entries in pictures.items()}
@@ -139,7 +142,7 @@ def _page(root: Path, name: str) -> _Page:
         _Object(
             name=(one.findtext("name") or "").strip(),
             box=_box(one),
-            difficult=(one.findtext("difficult") or "0").strip() not in ("0", ""),
+            difficult=truth(one.findtext("difficult")) is True,
             where=f"Annotations/{name}.xml, object {place}",
         )
         for place, one in enumerate(page.iter("object"), start=1)

@@ -36,11 +36,11 @@ def _backbones(where: str | None) -> Rows:
     for backbone in catalogue.select(where) if where else catalogue.catalogue():
         yield {
             "backbone": backbone.name,
+            "params_m": backbone.params_m,
+            "px": backbone.input.image_size,
             "family": backbone.family,
             "method": backbone.pretrain_method,
             "data": backbone.pretrain_data,
-            "params_m": backbone.params_m,
-            "px": backbone.input.image_size,
             "license": backbone.license,
         }
 

@@ -224,7 +224,8 @@ def _template(
         hardware=machine.hardware,
         timeout_min=suite.timeout_min,
     )
-    return replace(template, plugin_code=plugin_code(template))
+    lack = protocol.lacks(template) if protocol.lacks and template.missing is None else None
+    return replace(template, plugin_code=plugin_code(template), missing=template.missing or lack)
 
 
 def _unfit(task: Task, template: Job) -> DataError | None:

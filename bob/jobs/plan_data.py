@@ -17,6 +17,8 @@ from bob.jobs.suite import TaskEntry
 from bob.jobs.suite_source import located_at
 from bob.tasks.spec import TASKS, Task
 
+TELLS_APART = ("label", "label_sets", "semantic")  # annotations that are no test with one class; one kind of box is
+
 
 @dataclass(frozen=True, kw_only=True)
 class FoundData:
@@ -49,13 +51,25 @@ class Usable(NamedTuple):
 
 
 def usable_data(task: Task, datasets: Sequence[FoundData]) -> Usable:
-    """Part data sets into those that know what a task needs (or are not here yet) and the others."""
-    fit = [found for found in datasets if found.spec is None or task.annotation_of(found.spec)]
-    unfit = [found for found in datasets if found not in fit]
-    has = "; ".join(f"{found.text!r} has {', '.join(found.spec.annotations)}" for found in unfit if found.spec)
+    """Part data sets into those that a task can be scored on (or that are not here yet) and the others."""
+    reasons = {found.text: _why_unfit(task, found.spec) for found in datasets if found.spec is not None}
+    unfit = [found for found in datasets if reasons.get(found.text)]
+    fit = [found for found in datasets if found not in unfit]
+    has = "; ".join(f"{found.text!r} {reasons[found.text]}" for found in unfit)
     needs = " or ".join(map(repr, task.annotations))
     reason = f"task {task.name!r} needs data with annotation {needs}: {has}."
     return Usable(fit, unfit, reason)
+
+
+def _why_unfit(task: Task, spec: DatasetSpec) -> str | None:
+    """Return why a data set is no test of a task; None if it is one. Data beside a job's own are not asked."""
+    annotation = task.annotation_of(spec)
+    if not annotation:
+        return f"has {', '.join(spec.annotations)}"
+    if annotation in TELLS_APART and len(spec.classes) < 2:
+        named = f" ({spec.classes[0]!r})" if spec.classes else ""
+        return f"has {len(spec.classes)} class{named}, and one class is no test: any backbone is right"
+    return None
 
 
 def others_of(task: Task, entry: TaskEntry, datasets: Mapping[str, FoundData]) -> tuple[OtherFound, ...]:

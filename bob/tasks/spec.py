@@ -10,7 +10,7 @@ from bob.core import plugins
 from bob.core.errors import BobError, unknown_name
 from bob.core.registry import Registry
 from bob.data.dataset import DatasetSpec
-from bob.jobs.job import Params
+from bob.jobs.job import Job, Params
 from bob.jobs.protocol_params import ProtocolParams, merged
 
 
@@ -30,6 +30,8 @@ class Protocol:
         further_params: Called with the values that are given, by name; returns the classes of the parameters that an
             entry which one of them names brings along, such as a head. None if none does.
         classifier: Of which parameters a classifier follows that other jobs may share; empty for none.
+        lacks: Called while planning with each job, as far as it follows from data and parameters; returns what its data
+            lack for it, so that it is skipped with that reason, or None. None asks nothing.
         epochs: Passes over train that a trial sees if the budget does not say.
         trials: Settings tried if the budget does not say.
     """
@@ -43,6 +45,7 @@ class Protocol:
     seed_varies: str
     further_params: Callable[[Mapping[str, Any]], tuple[type[ProtocolParams], ...]] | None = None
     classifier: tuple[str, ...] = ()
+    lacks: Callable[[Job], str | None] | None = None
     epochs: int = 10
     trials: int = 3
 

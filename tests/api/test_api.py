@@ -150,4 +150,4 @@ def test_a_script_without_a_main_guard_runs_once(pictures, tmp_path):
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=dict(os.environ))
     assert done.returncode == 0, done.stderr
     assert done.stdout == "rows: 1 ['ok']\n"
-    assert "1 jobs to run" in done.stderr
+    assert "1 job to run" in done.stderr

@@ -112,7 +112,7 @@ def _mask_file(tmp_path):
         runs = encode(np.asfortranarray(pixels))
         if index % 3 == 1:
             counts = run_lengths(runs["counts"].decode())
-            entry |= {"segmentation": {"size": [30, 40], "counts": counts}, "iscrowd": 1}
+            entry |= {"segmentation": {"size": [30, 40], "counts": counts}, "iscrowd": index % 2}
         elif index % 3 == 2:
             entry["segmentation"] = {"size": [30, 40], "counts": runs["counts"].decode()}
         else:

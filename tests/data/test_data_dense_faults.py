@@ -235,8 +235,15 @@ BROKEN = {
     "absolute": (_changed(_set("images", 3, file_name="/etc/passwd")), "leads out of the data set"),
     "windows": (_changed(_set("images", 3, file_name="C:\\secret.jpg")), "leads out of the data set"),
     "no name": (_changed(_drop("images", 3, "file_name")), "picture 4 has the file name None"),
-    "category id": (_changed(_set("categories", 0, id="7")), "category 'dog' has id '7'"),
-    "other names": (_changed(_set("categories", 0, name="wolf")), "category 7 is 'dog' here and 'wolf' before"),
+    "category id": (_changed(_set("categories", 0, id="seven")), "category 'dog' has id 'seven'"),
+    "other names": (
+        _changed(_set("categories", 0, name="wolf")),
+        "no training object for the classes dog, which val has",
+    ),
+    "one id, two names": (
+        _changed(lambda content: content["categories"].append({"id": 7, "name": "wolf"})),
+        "category 7 is 'wolf' and 'dog' before",
+    ),
 }
 
 

@@ -11,6 +11,7 @@ import sys
 import numpy as np
 import pytest
 from data_helpers import class_folders, picture
+from PIL import Image
 
 from bob.core.errors import DataError
 from bob.data.pictures import open_split
@@ -263,3 +264,81 @@ def test_a_hugging_face_folder_without_labels_names_its_columns(tmp_path, cache,
     _hub_table().remove_columns(["kind"]).save_to_disk(str(tmp_path / "hub"))
     with pytest.raises(DataError, match=r"no label column.*columns are img"):
         resolve_dataset(f"hf:{tmp_path / 'hub'}", cache_dir=cache)
+
+
+def _labelled(names, labels, **more):
+    """Return a table of one picture a label; the red of a picture is 50 times the place of its name in the alphabet."""
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=names)})
+    called = [None if label is None or label < 0 else names[label] for label in labels]
+    shades = [0 if name is None else 50 * (1 + sorted(names).index(name)) for name in called]
+    rows = {"image": [Image.new("RGB", (8, 8), (shade, 0, 0)) for shade in shades], "label": labels}
+    for name, (kinds, values) in more.items():
+        features[name] = datasets.ClassLabel(names=kinds)
+        rows[name] = values
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
+def _saved(tables, root, layout):
+    import datasets
+
+    if layout == "saved":
+        datasets.DatasetDict(tables).save_to_disk(str(root))
+        return
+    root.mkdir()
+    for name, table in tables.items():
+        table.to_parquet(str(root / f"{name}-00000-of-00001.parquet"))
+
+
+@pytest.mark.parametrize("layout", ["saved", "parquet"])
+def test_label_names_decide_where_splits_number_them_in_another_order(layout, tmp_path, cache, monkeypatch):
+    _in_process(monkeypatch)
+    tables = {
+        "train": _labelled(["cat", "dog"], [0, 1] * 8),
+        "test": _labelled(["dog", "cat"], [0, 1, 1]),
+    }
+    _saved(tables, tmp_path / "hub", layout)
+    spec = resolve_dataset(f"hf:{tmp_path / 'hub'}", cache_dir=cache)
+    test = open_split(spec, "test", cache_dir=cache)
+    assert spec.classes == ("cat", "dog") and test.labels.tolist() == [1, 0, 0]
+    assert [test.load(index).getpixel((0, 0))[0] for index in range(3)] == [100, 50, 50]
+
+
+def test_a_name_that_train_lacks_is_refused(tmp_path, cache, monkeypatch):
+    _in_process(monkeypatch)
+    tables = {"train": _labelled(["cat", "dog"], [0, 1] * 8), "test": _labelled(["cat", "eel"], [0, 1])}
+    _saved(tables, tmp_path / "hub", "saved")
+    with pytest.raises(DataError, match="no training picture for the classes eel, which test has"):
+        resolve_dataset(f"hf:{tmp_path / 'hub'}", cache_dir=cache)
+
+
+def test_the_column_called_label_is_the_label_and_of_several_others_none_is_guessed(tmp_path, cache, monkeypatch):
+    _in_process(monkeypatch)
+    hospitals = (list("abcde"), [0, 1, 2, 3, 4] * 4)
+    table = _labelled(["healthy", "ill"], [0, 1] * 10, hospital=hospitals)
+    table.save_to_disk(str(tmp_path / "two"))
+    assert resolve_dataset(f"hf:{tmp_path / 'two'}", cache_dir=cache).classes == ("healthy", "ill")
+    table.rename_column("label", "finding").save_to_disk(str(tmp_path / "none"))
+    with pytest.raises(DataError, match="several label columns: finding, hospital"):
+        resolve_dataset(f"hf:{tmp_path / 'none'}", cache_dir=cache)
+
+
+def test_hidden_test_labels_leave_val_to_serve_and_a_missing_one_is_left_out_by_name(
+    tmp_path, cache, monkeypatch, caplog
+):
+    _in_process(monkeypatch)
+    names = ["cat", "dog"]
+    hidden = {"train": _labelled(names, [0, 1] * 8), "validation": _labelled(names, [0, 1])}
+    _saved({**hidden, "test": _labelled(names, [-1, -1])}, tmp_path / "hidden", "saved")
+    spec = resolve_dataset(f"hf:{tmp_path / 'hidden'}", cache_dir=cache)
+    assert dict(spec.sizes) == {"train": 14, "val": 2, "test": 2}
+    assert "the labels of split test are hidden" in caplog.text
+    one = {"train": _labelled(names, [0, 1] * 11 + [None]), "test": _labelled(names, [0, 1])}
+    _saved(one, tmp_path / "one", "saved")
+    spec = resolve_dataset(f"hf:{tmp_path / 'one'}", cache_dir=cache)
+    assert "1 rows of split train have no label and are left out: 22" in caplog.text
+    train = open_split(spec, "train", cache_dir=cache)
+    assert "train/0000022" not in train.ids and train.load(0).size == (8, 8)
+    _saved({**one, "train": _labelled(names, [0, 1, None])}, tmp_path / "many", "saved")
+    with pytest.raises(DataError, match="1 of 3 samples of split train have no label"):
+        resolve_dataset(f"hf:{tmp_path / 'many'}", cache_dir=cache)

@@ -153,7 +153,7 @@ def test_a_whole_run_imports_nothing_from_the_folder_it_is_started_in(tmp_path, 
     before = f"from bob.runners.worker import worker_server as server\nserver.HAS_SAFE_PATH = {has}\n"
     done = _bob(tmp_path, "run", *asked, *folders, before=before)
     assert done.returncode == 0, done.stderr + done.stdout
-    assert "1 jobs: 1 ok" in done.stdout and not mark.exists()
+    assert "1 job: 1 ok" in done.stdout and not mark.exists()
 
 
 def test_a_module_run_as_a_child_imports_nothing_from_there_either(tmp_path, monkeypatch):

@@ -14,15 +14,14 @@ from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import known_or_folder
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import ROBOFLOW, coco_files, split_of
+from bob.data.layouts import ROBOFLOW, coco_files, is_picture, split_of
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.readers.imagefolder import is_picture
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 
 log = logging.getLogger(__name__)
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ READER = CocoReader()
 
 
 def _tables(root: Path, found: _Found, fingerprint: str, cache_dir: Path) -> Tables:
-    return tables("coco", fingerprint, partial(_parse, root, found), cache_dir=cache_dir)
+    return tables("coco", fingerprint, partial(_parse, root, found), root=root, cache_dir=cache_dir)
 
 
 def _parse(root: Path, found: _Found) -> Parsed:

@@ -21,6 +21,7 @@ from bob.data.decode import open_picture
 from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
+from bob.data.judge import MAX_BAD_SHARE, require_distinct_names, require_trained
 from bob.data.layouts import SPLIT_NAMES
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
@@ -96,9 +97,12 @@ class HuggingFaceReader:
         tables = _tables(root, cache_dir)
         first = next(iter(tables.values()))
         image, label = _image_column(root, first), _label_column(root, first)
-        classes = _class_names(tables, label)
-        listing = {name: ([str(n) for n in range(len(t))], _labels(t, label, classes)) for name, t in tables.items()}
-        sizes = split_sizes(listing)
+        classes = _class_names(root, tables, label)
+        listing = _listing(root, tables, label, classes)
+        present = {name: set(labels.tolist()) for name, (_, labels) in listing.items()}
+        hint = "Name the classes alike in every split and save again."
+        require_trained(str(root), classes, present, what="picture", hint=hint)
+        sizes = split_sizes({name: ([str(n) for n in rows], labels) for name, (rows, labels) in listing.items()})
         return {"classes": classes, "sizes": sizes, "image": image, "label": label, "license": first.info.license}
 
     def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
@@ -107,10 +111,11 @@ class HuggingFaceReader:
         require_same(spec, _fingerprint(root, cache_dir))
         image, label = str(options["image"]), str(options["label"])
         stored: dict[str, Samples] = {}
-        for name, table in _tables(root, cache_dir).items():
-            labels = _labels(table, label, list(spec.classes))
-            raw = table.select_columns([image]).cast_column(image, _library().Image(decode=False))
-            ids = tuple(f"{name}/{index:07d}" for index in range(len(labels)))
+        tables = _tables(root, cache_dir)
+        for name, (rows, labels) in _listing(root, tables, label, list(spec.classes)).items():
+            raw = tables[name].select_columns([image]).cast_column(image, _library().Image(decode=False))
+            raw = raw if len(rows) == len(raw) else raw.select(rows)
+            ids = tuple(f"{name}/{index:07d}" for index in rows)
             stored[name] = Samples(ids=ids, labels=labels, read=HubOpener(raw, image, root))
         return stored
 
@@ -231,10 +236,13 @@ def _image_column(root: Path, table: Any) -> str:
 def _label_column(root: Path, table: Any) -> str:
     library = _library()
     found = [name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)]
-    # Of a coarse and a fine labelling the fine one is meant.
-    found.sort(key=lambda name: -table.features[name].num_classes)
+    if len(found) > 1 and not set(LABEL_NAMES) & set(found):
+        raise DataError(
+            f"{root} has several label columns: {', '.join(found)}.",
+            hint="Nobody can tell which is to be learned: rename that one to 'label' and save again.",
+        )
     plain = [name for name in LABEL_NAMES if isinstance(table.features.get(name), library.Value)]
-    return _preferred(root, table, found or plain, () if found else LABEL_NAMES, "a label column (feature ClassLabel)")
+    return _preferred(root, table, found or plain, LABEL_NAMES, "a label column (feature ClassLabel)")
 
 
 def _preferred(root: Path, table: Any, found: list[str], order: tuple[str, ...], wanted: str) -> str:
@@ -246,24 +254,52 @@ def _preferred(root: Path, table: Any, found: list[str], order: tuple[str, ...],
     return next((name for name in order if name in found), found[0])
 
 
-def _class_names(tables: Mapping[str, Any], label: str) -> list[str]:
-    feature = next(iter(tables.values())).features[label]
-    if hasattr(feature, "names"):
-        return list(feature.names)
-    values = sorted({value for table in tables.values() for value in table.unique(label)})
-    return [str(value) for value in values]
+def _class_names(root: Path, tables: Mapping[str, Any], label: str) -> list[str]:
+    """Return the class names of all splits: those of train first, in its order."""
+    ordered = sorted(tables.values(), key=lambda table: table is not tables.get("train"))
+    if all(hasattr(table.features[label], "names") for table in ordered):
+        names = list(dict.fromkeys(name for table in ordered for name in table.features[label].names))
+    else:
+        values = {value for table in ordered for value in table.unique(label) if value is not None}
+        names = [str(value) for value in sorted(values)]
+    require_distinct_names(str(root), names)
+    return names
+
+
+def _listing(
+    root: Path, tables: Mapping[str, Any], label: str, classes: list[str]
+) -> dict[str, tuple[list[int], np.ndarray]]:
+    """Return the rows of each split that have a label, and their labels. A split without any, hidden ones, is left out.
+
+    Raises:
+        DataError: Too many rows of a split have no label.
+    """
+    found: dict[str, tuple[list[int], np.ndarray]] = {}
+    for name, table in tables.items():
+        labels = _labels(table, label, classes)
+        rows = np.flatnonzero(labels >= 0)
+        lacking = len(labels) - len(rows)
+        if lacking and not len(rows) and name != "train":
+            log.warning("%s: the labels of split %s are hidden: it is left out.", root, name)
+            continue
+        if lacking > MAX_BAD_SHARE * len(labels):
+            raise DataError(
+                f"{root}: {lacking} of {len(labels)} samples of split {name} have no label in column {label!r}.",
+                hint="Filter them out and save again.",
+            )
+        if lacking:
+            shown = ", ".join(map(str, np.flatnonzero(labels < 0)[:5].tolist()))
+            log.warning("%s: %d rows of split %s have no label and are left out: %s.", root, lacking, name, shown)
+        found[name] = (rows.tolist(), labels[rows])
+    return found
 
 
 def _labels(table: Any, label: str, classes: list[str]) -> np.ndarray:
+    """Return each row's class, int64, by its name; -1 where it has none."""
+    place = {name: number for number, name in enumerate(classes)}
     values = table[label][:]
-    if hasattr(table.features[label], "names"):
-        labels = np.asarray(values, dtype=np.int64)
-    else:
-        index = {name: place for place, name in enumerate(classes)}
-        labels = np.array([index[str(value)] for value in values], dtype=np.int64)
-    if labels.size and labels.min() < 0:
-        raise DataError(
-            f"column {label!r} has {int((labels < 0).sum())} samples without a label (-1).",
-            hint="Filter them out and save again; a hub test split often hides its labels.",
-        )
-    return labels
+    feature = table.features[label]
+    if hasattr(feature, "names"):
+        by_number = np.array([*(place[name] for name in feature.names), -1], dtype=np.int64)
+        return by_number[np.array([-1 if value is None else value for value in values], dtype=np.int64)]
+    return np.array([-1 if value is None else place[str(value)] for value in values], dtype=np.int64)

@@ -16,6 +16,7 @@ from bob.core.files import digest
 from bob.data.dataset import DatasetSpec
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import FileEntry, fingerprint_files, list_files
+from bob.data.judge import require_trained
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.readers.torchvision import ArrayOpener
@@ -49,6 +50,9 @@ class IdxReader:
         files = _files(root)
         labels = {split: read_idx(root / pair["labels"].path, 1) for split, pair in files.items()}
         classes = _classes(root, target, labels)
+        present = {split: set(values.tolist()) for split, values in labels.items()}
+        hint = "Look whether the files belong together, and whether the training file is whole."
+        require_trained(str(root), classes, present, what="picture", hint=hint)
         listing = {split: (_ids(split, len(values)), values) for split, values in labels.items()}
         known = KNOWN.get(target) if target in KNOWN else None
         return DatasetSpec(

@@ -14,6 +14,7 @@ from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
+from bob.data.judge import require_trained
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
 from bob.data.mask_pictures import MAX_CLASSES, THREADS, label_table, read_indices
@@ -24,18 +25,22 @@ log = logging.getLogger(__name__)
 
 CLASSES_FILE = "classes.txt"
 IGNORE_LINE = "ignore"
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+BINARY = ("background", "foreground")  # of masks that hold 0 and 255 alone
+LEAST_FAR, SPARSE = 8, 4  # labels up to 8 or above, of which less than a quarter occur
 
 
 class MasksReader:
     """Reads ``masks:FOLDER``. Line k of ``classes.txt`` (from 0) names label k; see ``docs/data.md``."""
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
-        """Describe the folder; masks are opened unless a ``classes.txt`` says which label is ignored."""
+        """Describe the folder. The masks are opened once per content, for the labels that they hold."""
         root = Path(target).expanduser().resolve()
         stored = _scan(root)
         fingerprint = _fingerprint(root, stored, cache_dir)
-        classes, _ = _labels(root, stored, fingerprint, cache_dir)
+        classes, table = _labels(root, stored, fingerprint, cache_dir)
         _check_ignored(root, len(classes), stored, fingerprint, cache_dir)
+        _require_trained(root, classes, table, _label_sets(root, stored, fingerprint, cache_dir))
         return DatasetSpec(
             name=root.name,
             kind="masks",
@@ -77,7 +82,14 @@ def _scan(root: Path) -> dict[str, Pairing]:
             f"{root} holds no SPLIT/images with SPLIT/masks; SPLIT is train, val or test.",
             hint=f"Look at the names: ls '{root}'",
         )
-    return {name: pair_files(root, *pair) for name, pair in folders.items()}
+    stored = {name: pair_files(root, *pair) for name, pair in folders.items()}
+    lossy = [name for part in stored.values() for name in part.masks if Path(name).suffix.lower() in LOSSY]
+    if lossy:
+        raise DataError(
+            f"{root}: {len(lossy)} masks are JPEG files ({lossy[0]}, ...): compression changes the labels at edges.",
+            hint="Export the masks anew as PNG; from JPEG files the labels cannot be had back.",
+        )
+    return stored
 
 
 def _fingerprint(root: Path, stored: Mapping[str, Pairing], cache_dir: Path) -> str:
@@ -101,10 +113,43 @@ def _labels(
     lines = _class_lines(root)
     if lines is not None:
         return _named_labels(root, [line.strip() for line in lines])
-    _, highest = _label_range(root, stored, fingerprint, cache_dir)
-    _require_few(root, highest + 1)
-    names = tuple(str(label) for label in range(highest + 1))
+    found = set().union(*_label_sets(root, stored, fingerprint, cache_dir).values())
+    if found == {0, IGNORE}:
+        return BINARY, label_table({0: 0, IGNORE: 1})
+    labels = sorted(found - {IGNORE}) or [0]
+    _require_close(root, labels, found)
+    _require_few(root, labels[-1] + 1)
+    if labels[0] > 0:
+        log.warning(
+            "%s: no mask has a label below %d, so that class 0 has no pixel. A line '%s' first in %s leaves it out.",
+            *(root, labels[0], IGNORE_LINE, CLASSES_FILE),
+        )
+    names = tuple(str(label) for label in range(labels[-1] + 1))
     return names, label_table({label: label for label in range(len(names))})
+
+
+def _require_close(root: Path, labels: list[int], found: set[int]) -> None:
+    """Refuse labels so far apart that they are grey levels for the eye, or numbers of another list of classes.
+
+    Raises:
+        DataError: They are.
+    """
+    if labels[-1] < LEAST_FAR or labels[-1] + 1 < SPARSE * len(labels):
+        return
+    shown = ", ".join(map(str, sorted(found)[:12])) + (" ..." if len(found) > 12 else "")
+    raise DataError(
+        f"{root}: the masks hold the labels {shown} alone: so few so far apart look stretched for the eye, or taken "
+        "from a longer list of classes.",
+        hint=f"Renumber them from 0, or name every label up to {max(found)} in {CLASSES_FILE}, one a line.",
+    )
+
+
+def _require_trained(root: Path, classes: tuple[str, ...], table: np.ndarray, labels: Mapping[str, set[int]]) -> None:
+    present = {
+        name: {int(table[label]) for label in found if table[label] < len(classes)} for name, found in labels.items()
+    }
+    hint = "Divide the pictures so that train has every class, or leave the class out of the masks (255)."
+    require_trained(str(root), classes, present, what="pixel", hint=hint)
 
 
 def _named_labels(root: Path, lines: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -156,24 +201,29 @@ def _check_ignored(root: Path, classes: int, stored: Mapping[str, Pairing], fing
 
 
 def _label_range(root: Path, stored: Mapping[str, Pairing], fingerprint: str, cache_dir: Path) -> tuple[int, int]:
-    """Return the lowest and the highest label but IGNORE in all masks; what cannot be read is found by the check."""
-    names = [name for part in stored.values() for name in part.masks if name]
+    """Return the lowest and the highest label but IGNORE in all masks."""
+    labels = set().union(*_label_sets(root, stored, fingerprint, cache_dir).values()) - {IGNORE}
+    return min(labels, default=0), max(labels, default=0)
 
-    def find() -> dict[str, int]:
+
+def _label_sets(root: Path, stored: Mapping[str, Pairing], fingerprint: str, cache_dir: Path) -> dict[str, set[int]]:
+    """Return the labels of each stored split, IGNORE too; a mask that cannot be read is found by the check."""
+
+    def find() -> dict[str, list[int]]:
+        found = {}
         with ThreadPoolExecutor(THREADS) as pool:
-            found = [labels for labels in pool.map(lambda name: _labels_in(root / name), names) if labels]
-        lows, highs = [low for low, _ in found], [high for _, high in found]
-        return {"lowest": min(lows, default=0), "highest": max(highs, default=0)}
+            for split, part in stored.items():
+                names = [root / name for name in part.masks if name]
+                found[split] = sorted(set().union(*pool.map(_labels_in, names)))
+        return found
 
-    answer = kept(cache_dir, ["label range", fingerprint], find)
-    return int(answer["lowest"]), int(answer["highest"])
+    answer = kept(cache_dir, ["mask labels", fingerprint], find)
+    return {split: set(labels) for split, labels in answer.items()}
 
 
-def _labels_in(path: Path) -> tuple[int, int] | None:
+def _labels_in(path: Path) -> set[int]:
     try:
         with open_picture(path) as image:
-            values = read_indices(image)
+            return set(np.flatnonzero(np.bincount(read_indices(image).ravel(), minlength=256)).tolist())
     except BROKEN_PICTURE:
-        return None
-    labels = values[values != IGNORE]
-    return (int(labels.min()), int(labels.max())) if labels.size else None
+        return set()

@@ -17,6 +17,7 @@ from bob.data.dataset import DatasetSpec
 from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, list_files
+from bob.data.judge import require_trained
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.readers.imagefolder import FileOpener
@@ -110,6 +111,9 @@ class TorchvisionReader:
     def describe(self, target: str, root: Path, cache_dir: Path) -> dict[str, Any]:
         """Return classes and sizes as JSON values. Imports torchvision."""
         stored, classes = _open(target, root)
+        present = {name: set(samples.labels.tolist()) for name, samples in stored.items()}
+        hint = f"Fetch the data set anew: rm -r '{root / _entry(target).folder}'"
+        require_trained(str(root), classes, present, what="picture", hint=hint)
         sizes = split_sizes({name: (samples.ids, samples.labels) for name, samples in stored.items()})
         return {"classes": classes, "sizes": sizes}
 

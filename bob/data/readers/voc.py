@@ -14,11 +14,10 @@ from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import voc_years
+from bob.data.layouts import is_picture, voc_years
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.readers.imagefolder import is_picture
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 from bob.data.voc_parse import CLASSES, parse_voc
@@ -180,7 +179,7 @@ def _fingerprint(root: Path, files: Mapping[str, FileEntry], lists: Lists, cache
 
 
 def _tables(root: Path, files: Mapping[str, FileEntry], lists: Lists, fingerprint: str, cache_dir: Path) -> Tables:
-    return tables("voc", fingerprint, partial(_parse, root, files, lists), cache_dir=cache_dir)
+    return tables("voc", fingerprint, partial(_parse, root, files, lists), root=root, cache_dir=cache_dir)
 
 
 def _parse(root: Path, files: Mapping[str, FileEntry], lists: Lists) -> Parsed:

@@ -6,6 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from bob.core.text import counted
+from bob.jobs.job import Job
 from bob.jobs.protocol_params import ProtocolParams
 from bob.tasks.spec import Protocol, Task
 from bob.tasks.training_params import BATCH_SIZE, LRS, Rate, TrainingParams
@@ -72,6 +74,27 @@ class FinetuneParams(TrainingParams):
     label_smoothing: float = Field(0.1, ge=0, le=1, description="probability mass spread evenly over the classes")
 
 
+def lacking(job: Job) -> str | None:
+    """Return what a job's data lack for learning their classes and scoring them; None if they have it.
+
+    Args:
+        job: With data set, budget and parameters; ``shots`` among them are pictures of each class.
+    """
+    spec = job.dataset_spec
+    if spec is None:
+        return None
+    sizes, classes = spec.counts("label"), len(spec.classes)
+    train = sizes.get("train", 0)
+    used = min(train, train if job.budget.max_train is None else job.budget.max_train)
+    if used < classes:
+        return f"{spec.name} has {counted(used, 'training picture')} to use for {classes} classes"
+    shots = dict(job.params).get("shots", 1)
+    if shots * classes > used:
+        return f"{spec.name} has {used} training pictures to use, and {shots} shots of {classes} classes are more"
+    empty = next((split for split in ("val", "test") if not sizes.get(split)), None)
+    return f"{spec.name} has no picture in {empty}" if empty else None
+
+
 LINEAR = Protocol(
     name="linear",
     doc="multinomial logistic regression on centred, unit-length frozen features, L2 strength chosen on val",
@@ -79,6 +102,7 @@ LINEAR = Protocol(
     params=LinearParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
+    lacks=lacking,
     seed_varies=FEATURE_SEED,
     classifier=("l2",),
 )
@@ -90,6 +114,7 @@ KNN = Protocol(
     params=KnnParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
+    lacks=lacking,
     seed_varies=FEATURE_SEED,
 )
 
@@ -100,6 +125,7 @@ FEWSHOT = Protocol(
     params=FewshotParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
+    lacks=lacking,
     seed_varies="which pictures are drawn, and the initialisation of a random control",
 )
 
@@ -120,6 +146,7 @@ FINETUNE = Protocol(
     params=FinetuneParams,
     budget=("max_train", "max_val", "max_test", "images_seen", "trials"),
     uses=("profile",),
+    lacks=lacking,
     seed_varies="head initialisation, augmentation and order of the pictures; never the subset of train",
     classifier=(
         "lrs",

@@ -1,0 +1,118 @@
+"""Which folders of a folder of pictures are splits, and which are classes. Names tell; no picture is opened."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from bob.core.errors import DataError
+from bob.data.layouts import SPLIT_NAMES, is_picture
+
+log = logging.getLogger(__name__)
+
+DIVIDE = "divide"
+
+
+def class_folders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones and what archives leave behind."""
+    hidden = (".", "__MACOSX")
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(hidden))
+
+
+def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
+    """Return the folder of each split; none if the folders are classes.
+
+    Args:
+        root: The folder of pictures.
+        layout: The reader's; "divide" takes a lone ``train`` among folders of pictures for a class.
+
+    Raises:
+        DataError: Two folders mean one split, or nobody can tell splits from classes.
+    """
+    folders = class_folders(root)
+    exact = _by_split(root, [(SPLIT_NAMES.get(folder.name.lower()), folder) for folder in folders])
+    others = [folder for folder in folders if folder not in exact.values()]
+    if len(exact) == 1 and others and _lone_is_class(root, next(iter(exact.values())), others, layout):
+        return {}
+    if exact:
+        _judge_others(root, exact, others)
+        return {split: _innermost(folder) for split, folder in exact.items()}
+    loose = [(_split_in(folder.name), folder) for folder in folders]
+    named = [pair for pair in loose if pair[0] is not None]
+    if "train" not in {split for split, _ in named} or len(named) < 2:
+        return {}
+    if len(named) < len(loose):
+        raise DataError(
+            f"{root}: the folders {_names([folder for _, folder in named])} look like splits, and "
+            f"{_names([folder for split, folder in loose if split is None])} do not.",
+            hint="Call splits train, val and test, and keep nothing else beside them.",
+        )
+    return {split: _innermost(folder) for split, folder in _by_split(root, named).items()}
+
+
+def _by_split(root: Path, pairs: Sequence[tuple[str | None, Path]]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split, folder in pairs:
+        if split in found:
+            raise DataError(
+                f"{root} holds both {found[split].name!r} and {folder.name!r}: one folder per split is expected.",
+                hint="Rename or remove one of the two.",
+            )
+        if split is not None:
+            found[split] = folder
+    return found
+
+
+def _split_in(name: str) -> str | None:
+    """Return the one split whose word a name holds (``seg_train``, ``training_set``, ``valid2``), or None."""
+    words = re.split(r"[^a-z]+", name.lower())
+    splits = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) -> bool:
+    """Tell whether the only folder with a split's name is a class, such as trains among vehicles."""
+    pictured = [folder for folder in others if _holds_pictures(folder)]
+    if not pictured:
+        return False
+    if layout == DIVIDE or (_holds_pictures(lone) and len(pictured) == len(others)):
+        return True
+    raise DataError(
+        f"{root}: the folder {lone.name!r} may be a split or a class: {_names(pictured)} beside it hold pictures too.",
+        hint=f"For a class: --data folder:{root}. For a split, call the others val or test, or move them away.",
+    )
+
+
+def _judge_others(root: Path, splits: dict[str, Path], others: Sequence[Path]) -> None:
+    """Warn of folders beside the splits; refuse one that is a split by its classes, which would be passed over.
+
+    Raises:
+        DataError: A folder has the class folders of a split, or the word of one in its name.
+    """
+    known = {path.name for folder in splits.values() for path in class_folders(_innermost(folder))}
+    for folder in others:
+        inner = {path.name for path in class_folders(folder)}
+        if (inner and inner <= known) or _split_in(folder.name) is not None:
+            raise DataError(
+                f"{root}: the folder {folder.name!r} beside {_names(list(splits.values()))} looks like a split, and "
+                "would not be read.",
+                hint="Call it train, val or test, or move it away.",
+            )
+    if others:
+        log.warning("%s: the folders %s beside the splits are not read.", root, ", ".join(one.name for one in others))
+
+
+def _innermost(folder: Path) -> Path:
+    """Return a split's own folder where archives nest it in one of the same name (``seg_train/seg_train``)."""
+    inner = class_folders(folder)
+    return inner[0] if len(inner) == 1 and inner[0].name == folder.name and class_folders(inner[0]) else folder
+
+
+def _holds_pictures(folder: Path) -> bool:
+    return any(is_picture(path.name) for path in folder.iterdir())
+
+
+def _names(folders: Sequence[Path]) -> str:
+    return ", ".join(repr(folder.name) for folder in folders[:5]) + (" ..." if len(folders) > 5 else "")

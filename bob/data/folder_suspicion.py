@@ -1,0 +1,155 @@
+"""Whether a folder that could be read as folders of classes is something else: boxes, masks, or a table of labels."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from bob.core.errors import DataError
+from bob.data.decode import BROKEN_PICTURE, open_picture
+
+PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
+LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
+TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
+INDEX_MODES = ("P", "L", "1", "I", "I;16")
+MOST_LABELS = 64
+LOOKED_AT = 3  # pictures that tell whether a folder holds masks
+HEAD_BYTES = 1 << 16
+LONGEST_NAME = 200
+
+
+def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> None:
+    """Refuse a folder whose class folders are no classes, as far as its names and files tell.
+
+    Args:
+        root: The folder.
+        stored: Of each stored split: its pictures' paths, the class folder of each, and the files that are none.
+
+    Raises:
+        DataError: It looks like something else; the message says what, and how to have it read as classes all the same.
+    """
+    for paths, classes, ignored in stored.values():
+        names = sorted(set(classes))
+        reading = (
+            _by_annotation_files(paths, ignored)
+            or _by_names(root, paths, classes)
+            or _by_stems(root, paths, classes)
+            or _by_files_beside(root, names)
+        )
+        if reading:
+            shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            raise DataError(
+                f"{root} could be read as folders of the classes {shown}, but {reading}.",
+                hint=f"If they are classes: --data folder:{root}. docs/data.md shows the layouts that are read.",
+            )
+
+
+def _by_annotation_files(paths: Sequence[str], ignored: Sequence[str]) -> str | None:
+    stems = {PurePosixPath(path).stem for path in paths}
+    kinds = Counter(PurePosixPath(path).suffix.lower() for path in ignored if PurePosixPath(path).stem in stems)
+    for suffix in ANNOTATION_SUFFIXES:
+        if 2 * kinds[suffix] >= len(stems):
+            what = {".txt": "boxes in YOLO's format", ".xml": "boxes in VOC's format"}.get(suffix, "annotations")
+            return f"its pictures have files {suffix} of the same names: these look like {what}"
+    return None
+
+
+def _by_names(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:
+    """Tell by folders that are called as parts of a data set are: ``images`` beside ``labels``, or alone."""
+    words = {name: name.lower() for name in set(classes)}
+    pictures = [name for name, word in words.items() if word in PICTURE_WORDS]
+    labels = [name for name, word in words.items() if word in LABEL_WORDS]
+    if labels and pictures:
+        return (
+            f"{pictures[0]!r} and {labels[0]!r} look like pictures and their masks: as such they are read from "
+            "SPLIT/images and SPLIT/masks (masks:FOLDER)"
+        )
+    if pictures and len(words) == 1:
+        beside = _labels_beside(root / PurePosixPath(paths[0]).parent)
+        return f"the only class folder is called {pictures[0]!r}" + (f", with {beside} beside it" if beside else "")
+    return None
+
+
+def _labels_beside(folder: Path) -> str | None:
+    """Return what lies beside a folder of pictures, or beside its parents, and looks like their labels."""
+    for place in (folder.parent, folder.parent.parent):
+        for path in sorted(place.iterdir()):
+            if path.is_dir() and path.name.lower() in LABEL_WORDS:
+                return f"a folder {path.name!r}"
+            if path.suffix.lower() in (*TABLES, ".json", ".yaml", ".yml"):
+                return f"the file {path.name!r}"
+    return None
+
+
+def _by_stems(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:
+    """Tell two folders of equal names, the pictures of one of which hold class numbers."""
+    stems: dict[str, dict[str, str]] = {}
+    for path, name in zip(paths, classes, strict=True):
+        stems.setdefault(name, {})[PurePosixPath(path).stem] = path
+    if len(stems) != 2:
+        return None
+    (first, one), (second, other) = stems.items()
+    if one.keys() != other.keys():
+        return None
+    for masks, pictures, name in ((one, other, first), (other, one, second)):
+        if _are_masks(root, masks) and not _are_masks(root, pictures):
+            return (
+                f"each picture in {name!r} holds few grey levels or a palette and has its like: these look like masks"
+            )
+    return None
+
+
+def _are_masks(root: Path, found: Mapping[str, str]) -> bool:
+    return all(_is_mask(root / path) for path in sorted(found.values())[:LOOKED_AT])
+
+
+def _is_mask(path: Path) -> bool:
+    if path.suffix.lower() != ".png":
+        return False
+    try:
+        with open_picture(path) as image:
+            colours = image.getcolors(MOST_LABELS) if image.mode in INDEX_MODES else None
+            return colours is not None
+    except BROKEN_PICTURE:
+        return False
+
+
+def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
+    """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
+    for path in sorted(root.iterdir()):
+        if not path.is_file():
+            continue
+        suffix = path.suffix.lower()
+        if suffix == ".json" and _is_coco(path):
+            return f"{path.name!r} holds annotations in COCO's format"
+        if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
+            return f"{path.name!r} describes boxes in YOLO's format"
+        if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
+            return f"{path.name!r} lists the pictures with a label each"
+    return None
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(HEAD_BYTES)
+
+
+def _is_coco(path: Path) -> bool:
+    """Tell by the first and the last part of a file whether COCO's lists are in it."""
+    with path.open("rb") as file:
+        content = file.read(HEAD_BYTES)
+        file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD_BYTES))
+        content += file.read(HEAD_BYTES)
+    return b'"file_name"' in content and (b'"annotations"' in content or b'"bbox"' in content)
+
+
+def _lists_pictures(root: Path, path: Path) -> bool:
+    text = _head(path).decode("utf-8-sig", errors="replace")
+    lines = text.replace("\0", "").splitlines()[1:20]
+    rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+    cells = [PurePosixPath(cell.strip()) for row in rows for cell in row if 0 < len(cell.strip()) < LONGEST_NAME]
+    return any(".." not in cell.parts and not cell.is_absolute() and (root / cell).is_file() for cell in cells)

@@ -1,0 +1,170 @@
+"""What a folder of pictures is: splits or classes, classes or something else. Nothing is taken for what it is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from data_helpers import class_folders, coco_content, coco_folder, mask, mask_folders, picture
+from PIL import Image
+
+from bob.core.errors import DataError
+from bob.data.resolve import resolve_dataset
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "set"
+
+
+def resolved(root, cache, prefix=""):
+    return resolve_dataset(f"{prefix}{root}", cache_dir=cache)
+
+
+def flat(folder, count=4):
+    """Fill a folder with pictures, without class folders."""
+    folder.mkdir(parents=True)
+    for index in range(count):
+        picture(index).save(folder / f"{index}.png")
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "split"),
+    [
+        ("training_set", "test_set", "test"),
+        ("seg_train", "seg_test", "test"),
+        ("Train Images", "Valid2", "test"),
+        ("train", "dev", "test"),
+        ("train", "eval", "test"),
+    ],
+)
+def test_splits_are_known_by_other_names_and_a_set_of_ones_own_is_used(root, cache, train, test, split):
+    class_folders(root / train, {"cat": 8, "dog": 8})
+    class_folders(root / test, {"cat": 3, "dog": 3})
+    spec = resolved(root, cache)
+    assert spec.classes == ("cat", "dog")
+    assert dict(spec.sizes) == {"train": 14, "val": 2, split: 6}
+
+
+def test_a_split_that_an_archive_nests_in_itself_is_read(root, cache):
+    for split in ("seg_train", "seg_test"):
+        class_folders(root / split / split, {"sea": 4, "wood": 4})
+    assert resolved(root, cache).classes == ("sea", "wood")
+
+
+def test_split_like_and_other_folders_together_are_refused(root, cache):
+    for split in ("seg_train", "seg_test", "seg_pred"):
+        class_folders(root / split, {"sea": 2, "wood": 2})
+    with pytest.raises(DataError, match="'seg_test', 'seg_train' look like splits, and 'seg_pred' do not"):
+        resolved(root, cache)
+
+
+@pytest.mark.parametrize("name", ["extra", "test_2"])
+def test_a_sibling_with_the_classes_or_the_name_of_a_split_is_no_log_line(root, cache, name):
+    for split in ("train", "test", name):
+        class_folders(root / split, {"cat": 2, "dog": 2})
+    with pytest.raises(DataError, match=f"the folder '{name}' beside 'test', 'train' looks like a split"):
+        resolved(root, cache)
+
+
+def test_a_class_that_is_called_train_is_a_class_among_its_like(root, cache):
+    for name in ("bus", "car", "train"):
+        flat(root / name, 10)
+    spec = resolved(root, cache)
+    assert spec.classes == ("bus", "car", "train") and sum(count for _, count in spec.sizes) == 30
+
+
+def test_where_train_may_be_either_both_readings_are_named_and_a_prefix_settles_it(root, cache):
+    class_folders(root / "train", {"diesel": 5, "steam": 5})
+    flat(root / "bus", 5)
+    with pytest.raises(DataError, match="'train' may be a split or a class: 'bus' beside it hold") as error:
+        resolved(root, cache)
+    assert f"--data folder:{root}" in str(error.value.hint)
+    assert resolved(root, cache, "folder:").classes == ("bus", "train")
+
+
+def test_classes_that_differ_in_case_alone_are_refused(root, cache):
+    class_folders(root / "train", {"cat": 2, "dog": 2})
+    class_folders(root / "test", {"Cat": 2, "dog": 2})
+    with pytest.raises(DataError, match="the classes 'Cat' and 'cat' differ in case"):
+        resolved(root, cache)
+
+
+def yolo(root):
+    for split in ("train", "val"):
+        flat(root / "images" / split)
+        (root / "labels" / split).mkdir(parents=True)
+        for index in range(4):
+            (root / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.3 0.4\n")
+    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames:\n  0: cell\n")
+
+
+def yolo_beside(root):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            flat(root / split / name)
+            for index in range(4):
+                (root / split / name / f"{index}.txt").write_text("0 0.5 0.5 0.3 0.4\n")
+
+
+def table(root):
+    flat(root / "img", 8)
+    (root / "labels.csv").write_text("path,label\n" + "".join(f"img/{index}.png,cat\n" for index in range(8)))
+
+
+def masks_called_labels(root, pictures="images", labels="labels"):
+    mask_folders(root, {"train": 4, "test": 4})
+    for split in ("train", "test"):
+        (root / split / "images").rename(root / split / pictures) if pictures != "images" else None
+        (root / split / "masks").rename(root / split / labels)
+
+
+def masks_of_other_names(root):
+    masks_called_labels(root, "left", "right")
+
+
+def coco_of_another_name(root):
+    coco_folder(root, {"train": coco_content(6)})
+    (root / "train.json").rename(root / "export.json")
+    for name in ("a", "b"):
+        flat(root / "train" / name)
+
+
+KINDS = {
+    "yolo": (yolo, r"files \.txt of the same names: these look like boxes in YOLO"),
+    "yolo_beside": (yolo_beside, r"files \.txt of the same names: these look like boxes in YOLO"),
+    "table": (table, "only class folder is called 'img', with the file 'labels.csv' beside it"),
+    "labels": (masks_called_labels, "'images' and 'labels' look like pictures and their masks"),
+    "img and mask": (lambda root: masks_called_labels(root, "img", "mask"), "'img' and 'mask' look like pictures"),
+    "annotations": (lambda root: masks_called_labels(root, "imgs", "annotations"), "'imgs' and 'annotations' look"),
+    "other names": (masks_of_other_names, "each picture in 'right' holds few grey levels"),
+    "coco": (coco_of_another_name, r"'export.json' holds annotations in COCO's format"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder_that_looks_like_something_else_is_refused_with_both_readings(root, cache, kind):
+    make, reading = KINDS[kind]
+    make(root)
+    with pytest.raises(DataError, match=reading) as error:
+        resolved(root, cache)
+    assert "could be read as folders of the classes" in error.value.message
+    assert f"--data folder:{root}" in str(error.value.hint)
+    assert resolved(root, cache, "folder:").kind == "imagefolder"
+
+
+def test_classes_with_equal_names_and_palette_pictures_stay_classes(root, cache):
+    for split in ("train", "test"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for index in range(4):
+                mask(index).save(root / split / name / f"{index}.png")
+    (root / "readme.json").write_text(json.dumps({"file_name": "of this data set", "license": "CC0"}))
+    (root / "notes.csv").write_text("what,why\na,b\n")
+    Image.new("RGB", (8, 8)).save(root / "cover.png")
+    assert resolved(root, cache).classes == ("cat", "dog")
