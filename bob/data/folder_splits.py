@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from bob.core.errors import DataError
+from bob.data.fingerprint import inside
 from bob.data.layouts import SPLIT_NAMES, is_picture
 
 log = logging.getLogger(__name__)
@@ -32,13 +34,15 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
         DataError: Two folders mean one split, or nobody can tell splits from classes.
     """
     folders = class_folders(root)
+    for folder in folders:
+        inside(root, folder)
     exact = _by_split(root, [(SPLIT_NAMES.get(folder.name.lower()), folder) for folder in folders])
     others = [folder for folder in folders if folder not in exact.values()]
     if len(exact) == 1 and others and _lone_is_class(root, next(iter(exact.values())), others, layout):
         return {}
     if exact:
         _judge_others(root, exact, others)
-        return {split: _innermost(folder) for split, folder in exact.items()}
+        return _innermost_of(root, exact)
     loose = [(_split_in(folder.name), folder) for folder in folders]
     named = [pair for pair in loose if pair[0] is not None]
     if "train" not in {split for split, _ in named} or len(named) < 2:
@@ -49,7 +53,7 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
             f"{_names([folder for split, folder in loose if split is None])} do not.",
             hint="Call splits train, val and test, and keep nothing else beside them.",
         )
-    return {split: _innermost(folder) for split, folder in _by_split(root, named).items()}
+    return _innermost_of(root, _by_split(root, named))
 
 
 def _by_split(root: Path, pairs: Sequence[tuple[str | None, Path]]) -> dict[str, Path]:
@@ -74,7 +78,7 @@ def _split_in(name: str) -> str | None:
 
 def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) -> bool:
     """Tell whether the only folder with a split's name is a class, such as trains among vehicles."""
-    pictured = [folder for folder in others if _holds_pictures(folder)]
+    pictured = [folder for folder in others if _holds_any(folder)]
     if not pictured:
         return False
     if layout == DIVIDE or (_holds_pictures(lone) and len(pictured) == len(others)):
@@ -104,6 +108,13 @@ def _judge_others(root: Path, splits: dict[str, Path], others: Sequence[Path]) -
         log.warning("%s: the folders %s beside the splits are not read.", root, ", ".join(one.name for one in others))
 
 
+def _innermost_of(root: Path, splits: dict[str, Path]) -> dict[str, Path]:
+    found = {split: _innermost(folder) for split, folder in splits.items()}
+    for folder in found.values():
+        inside(root, folder)
+    return found
+
+
 def _innermost(folder: Path) -> Path:
     """Return a split's own folder where archives nest it in one of the same name (``seg_train/seg_train``)."""
     inner = class_folders(folder)
@@ -112,6 +123,11 @@ def _innermost(folder: Path) -> Path:
 
 def _holds_pictures(folder: Path) -> bool:
     return any(is_picture(path.name) for path in folder.iterdir())
+
+
+def _holds_any(folder: Path) -> bool:
+    """Tell whether there are pictures anywhere below a folder."""
+    return any(is_picture(name) for _, _, names in os.walk(folder) for name in names)
 
 
 def _names(folders: Sequence[Path]) -> str:

@@ -81,7 +81,7 @@ def test_a_class_that_is_called_train_is_a_class_among_its_like(root, cache):
 
 def test_where_train_may_be_either_both_readings_are_named_and_a_prefix_settles_it(root, cache):
     class_folders(root / "train", {"diesel": 5, "steam": 5})
-    flat(root / "bus", 5)
+    flat(root / "bus" / "city", 5)
     with pytest.raises(DataError, match="'train' may be a split or a class: 'bus' beside it hold") as error:
         resolved(root, cache)
     assert f"--data folder:{root}" in str(error.value.hint)

@@ -209,6 +209,14 @@ def test_few_labels_far_apart_are_refused(tmp_path, cache, table):
         resolved(root, cache)
 
 
+def test_coloured_masks_alone_are_refused_for_their_colours(tmp_path, cache):
+    root = mask_folders(tmp_path / "set", dict.fromkeys(SPLITS, 3))
+    for path in root.glob("*/masks/*.png"):
+        Image.open(path).convert("RGB").save(path)
+    with pytest.raises(DataError, match=r"no mask holds a class number: test/masks/000\.png: the mask has mode RGB"):
+        resolved(root, cache)
+
+
 def test_masks_as_jpeg_are_refused(tmp_path, cache):
     root = mask_folders(tmp_path / "set", dict.fromkeys(SPLITS, 3))
     for path in list(root.glob("*/masks/*.png")):

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 CLASSES_FILE = "classes.txt"
 IGNORE_LINE = "ignore"
+HINT_COLOURS = "Colours: export the masks with class numbers (grey or palette); every tool that draws them can."
 LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 BINARY = ("background", "foreground")  # of masks that hold 0 and 255 alone
 LEAST_FAR, SPARSE = 8, 4  # labels up to 8 or above, of which less than a quarter occur
@@ -114,6 +115,8 @@ def _labels(
     if lines is not None:
         return _named_labels(root, [line.strip() for line in lines])
     found = set().union(*_label_sets(root, stored, fingerprint, cache_dir).values())
+    if not found:
+        raise DataError(f"{root}: no mask holds a class number: {_why_not(root, stored)}.", hint=HINT_COLOURS)
     if found == {0, IGNORE}:
         return BINARY, label_table({0: 0, IGNORE: 1})
     labels = sorted(found - {IGNORE}) or [0]
@@ -126,6 +129,17 @@ def _labels(
         )
     names = tuple(str(label) for label in range(labels[-1] + 1))
     return names, label_table({label: label for label in range(len(names))})
+
+
+def _why_not(root: Path, stored: Mapping[str, Pairing]) -> str:
+    """Return what is wrong with the first mask that there is."""
+    name = next(name for part in stored.values() for name in part.masks if name)
+    try:
+        with open_picture(root / name) as image:
+            read_indices(image)
+    except BROKEN_PICTURE as error:
+        return f"{name}: {error}"
+    return f"{name} is empty"
 
 
 def _require_close(root: Path, labels: list[int], found: set[int]) -> None:

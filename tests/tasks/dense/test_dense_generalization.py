@@ -160,7 +160,7 @@ def test_a_category_that_the_detector_does_not_know_is_an_error_before_training(
 
 def test_a_shift_without_objects_is_an_error_before_training(coco_work):
     empty = {**only_dogs(), "annotations": []}
-    with pytest.raises(DataError, match=r"no test picture of shift .* has an object to find"):
+    with pytest.raises(DataError, match="the split test has no object: its file has no annotation"):
         coco_work(empty)
 
 
