@@ -15,7 +15,6 @@ from bob.data.boxes import Box, fitted
 from bob.data.coco_masks import area_of, box_of, mask_of
 from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
-from bob.data.judge import require_distinct_names
 from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
 from bob.data.table_cache import Parsed
@@ -26,6 +25,7 @@ log = logging.getLogger(__name__)
 LISTS = ("images", "annotations", "categories")
 ANEW = "Export or copy the file anew."
 NO_ID = object()
+REFERENCES = ("image_id", "category_id")  # as text or fractions they fitted nothing before
 MASKS_JUDGED = 2000
 MAX_NUMBER = 2**53  # JSON has integers of any length; floats hold no greater one exactly
 
@@ -58,15 +58,22 @@ def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str
     contents = {split: read_json(file.path) for split, file in files.items()}
     listed = {split: _listed(files[split].path, content) for split, content in contents.items()}
     names, labels = _labels_by_name(listed) if _are_named(listed) else _labels_by_number(files, listed)
-    require_distinct_names(str(root), names)
+    is_other = _numbered_otherwise(listed)
     parts: dict[str, TableBuilder] = {}
     for split, file in files.items():
         parser = _Parser(root=root, file=file, labels=labels[split], present=present)
         # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
         parts[split] = parser.parse(contents.pop(split))
+        is_other = is_other or parser.is_typed_otherwise
         nameless = [number for number, name in listed[split].items() if not name]
         parts[split].faults += [_nameless(file, number, names[labels[split][number]]) for number in nameless]
-    return Parsed(classes=tuple(names), splits=parts)
+    return Parsed(classes=tuple(names), splits=parts, reading=2 if is_other else 1)
+
+
+def _numbered_otherwise(listed: Mapping[str, dict[int, str]]) -> bool:
+    """Tell whether files give one id two names, or one name two ids: matching by number took these for others."""
+    pairs = {pair for names in listed.values() for pair in names.items()}
+    return _are_named(listed) and not len({n for n, _ in pairs}) == len({name for _, name in pairs}) == len(pairs)
 
 
 def _nameless(file: CocoFile, number: int, called: str) -> Fault:
@@ -177,6 +184,7 @@ class _Parser:
     present: frozenset[str]
     table: TableBuilder = field(default_factory=TableBuilder)
     judge: BoxJudge = field(default_factory=BoxJudge)
+    is_typed_otherwise: bool = False
     _pictures: dict[Any, int] = field(default_factory=dict)
     _paths: set[str] = field(default_factory=set)
     _seen: set[Any] = field(default_factory=set)
@@ -246,6 +254,7 @@ class _Parser:
             )
 
     def _add_object(self, entry: dict[str, Any]) -> None:
+        self.is_typed_otherwise |= any(type(entry.get(name)) in (float, str) for name in REFERENCES)
         number = _id_of(entry.get("id"), NO_ID)
         where = f"{self.file.path.name}, annotation {'without id' if number is NO_ID else number}"
         picture = self._pictures.get(_id_of(entry.get("image_id"), None))
@@ -269,7 +278,9 @@ class _Parser:
             return
         mask, problem = mask_of(entry["segmentation"], size) if entry.get("segmentation") else (b"", "no mask")
         self._judge(entry, mask, size)
-        crowd = truth(entry.get("iscrowd"))
+        stated = entry.get("iscrowd", 0)
+        crowd = truth(stated)
+        self.is_typed_otherwise |= bool(stated) is not crowd
         if crowd is None:
             self._fault("an iscrowd that is neither 0 nor 1", f"{where}: {entry['iscrowd']!r:.40}", picture)
             return

@@ -22,6 +22,7 @@ class DatasetSpec:
         license: The data's licence, or "unknown".
         smoke: True if numbers on it say nothing about a backbone's worth.
         overlaps: Names of pretraining data that contain (part of) its test pictures.
+        classes_present: Classes of which there is anything to learn; None where that is all of ``classes``.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "retrieval" (the test
@@ -41,6 +42,12 @@ class DatasetSpec:
     overlaps: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ("label",)
     semantic_sizes: tuple[tuple[str, int], ...] = ()
+    classes_present: int | None = None
+
+    @property
+    def occurring(self) -> int:
+        """How many classes there is anything of."""
+        return len(self.classes) if self.classes_present is None else self.classes_present
 
     def counts(self, annotation: str) -> dict[str, int]:
         """Return the pictures per split that have an annotation."""

@@ -13,6 +13,7 @@ from bob.core.files import digest, write_text
 from bob.core.process import module_command
 
 TIMEOUT_S = 1800
+DESCRIPTION_VERSION = 2  # raised when a description says other things
 
 
 def description(kind: str, target: str, root: Path, fingerprint: str, *, cache_dir: Path) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def description(kind: str, target: str, root: Path, fingerprint: str, *, cache_d
     Raises:
         DataError: The reader's library cannot read the files.
     """
-    path = cache_dir / "datasets" / f"described-{digest([kind, target, fingerprint])}.json"
+    path = cache_dir / "datasets" / f"described-{digest([kind, target, fingerprint, DESCRIPTION_VERSION])}.json"
     if path.is_file():
         return json.loads(path.read_text())
     answer = _ask(kind, target, root, cache_dir)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
 from bob.data.decode import BROKEN_PICTURE, open_picture
+from bob.data.fingerprint import inside
+from bob.data.layouts import SPLIT_NAMES
 
 PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
 LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
@@ -32,23 +34,34 @@ def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequen
     Raises:
         DataError: It looks like something else; the message says what, and how to have it read as classes all the same.
     """
+    everything = {name for _, classes, _ in stored.values() for name in classes}
     for paths, classes, ignored in stored.values():
-        names = sorted(set(classes))
         reading = (
             _by_annotation_files(paths, ignored)
             or _by_names(root, paths, classes)
             or _by_stems(root, paths, classes)
-            or _by_files_beside(root, names)
+            or _by_files_beside(root, everything)
         )
         if reading:
+            names = sorted(everything)
             shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+            inner = root / names[0]
+            is_outer = len(names) == 1 and inner.is_dir() and any(map(_may_be_class, inner.iterdir()))
             raise DataError(
                 f"{root} could be read as folders of the classes {shown}, but {reading}.",
-                hint=f"If they are classes: --data folder:{root}. docs/data.md shows the layouts that are read.",
+                hint=f"If {inner} holds the folders of the classes, name that."
+                if is_outer
+                else f"If they are classes, name it folder:{root}. docs/data.md shows the layouts that are read.",
             )
 
 
+def _may_be_class(path: Path) -> bool:
+    return path.is_dir() and path.name.lower() not in SPLIT_NAMES
+
+
 def _by_annotation_files(paths: Sequence[str], ignored: Sequence[str]) -> str | None:
+    if not ignored:
+        return None
     stems = {PurePosixPath(path).stem for path in paths}
     kinds = Counter(PurePosixPath(path).suffix.lower() for path in ignored if PurePosixPath(path).stem in stems)
     for suffix in ANNOTATION_SUFFIXES:
@@ -69,15 +82,16 @@ def _by_names(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str |
             "SPLIT/images and SPLIT/masks (masks:FOLDER)"
         )
     if pictures and len(words) == 1:
-        beside = _labels_beside(root / PurePosixPath(paths[0]).parent)
+        beside = _labels_beside(root, root / PurePosixPath(paths[0]).parent)
         return f"the only class folder is called {pictures[0]!r}" + (f", with {beside} beside it" if beside else "")
     return None
 
 
-def _labels_beside(folder: Path) -> str | None:
-    """Return what lies beside a folder of pictures, or beside its parents, and looks like their labels."""
-    for place in (folder.parent, folder.parent.parent):
-        for path in sorted(place.iterdir()):
+def _labels_beside(root: Path, folder: Path) -> str | None:
+    """Return what lies beside a folder of pictures, or beside its parents up to the root, and looks like labels."""
+    while folder != root:
+        folder = folder.parent
+        for path in sorted(folder.iterdir()):
             if path.is_dir() and path.name.lower() in LABEL_WORDS:
                 return f"a folder {path.name!r}"
             if path.suffix.lower() in (*TABLES, ".json", ".yaml", ".yml"):
@@ -87,11 +101,11 @@ def _labels_beside(folder: Path) -> str | None:
 
 def _by_stems(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:
     """Tell two folders of equal names, the pictures of one of which hold class numbers."""
+    if len(set(classes)) != 2:
+        return None
     stems: dict[str, dict[str, str]] = {}
     for path, name in zip(paths, classes, strict=True):
         stems.setdefault(name, {})[PurePosixPath(path).stem] = path
-    if len(stems) != 2:
-        return None
     (first, one), (second, other) = stems.items()
     if one.keys() != other.keys():
         return None
@@ -118,18 +132,28 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
+def _by_files_beside(root: Path, names: Set[str]) -> str | None:
     """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
     for path in sorted(root.iterdir()):
-        if not path.is_file():
+        try:
+            said = _file_says(root, path, names)
+        except (OSError, DataError):  # what cannot be read, or leads elsewhere, says nothing
             continue
-        suffix = path.suffix.lower()
-        if suffix == ".json" and _is_coco(path):
-            return f"{path.name!r} holds annotations in COCO's format"
-        if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
-            return f"{path.name!r} describes boxes in YOLO's format"
-        if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
-            return f"{path.name!r} lists the pictures with a label each"
+        if said:
+            return said
+    return None
+
+
+def _file_says(root: Path, path: Path, names: Set[str]) -> str | None:
+    suffix = path.suffix.lower()
+    if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not inside(root, path).is_file():
+        return None
+    if suffix == ".json" and _is_coco(path):
+        return f"{path.name!r} holds annotations in COCO's format"
+    if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
+        return f"{path.name!r} describes boxes in YOLO's format"
+    if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
+        return f"{path.name!r} lists the pictures with a label each"
     return None
 
 
@@ -144,7 +168,7 @@ def _is_coco(path: Path) -> bool:
         content = file.read(HEAD_BYTES)
         file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD_BYTES))
         content += file.read(HEAD_BYTES)
-    return b'"file_name"' in content and (b'"annotations"' in content or b'"bbox"' in content)
+    return b'"file_name"' in content and (b'"bbox"' in content or b'"segmentation"' in content)
 
 
 def _lists_pictures(root: Path, path: Path) -> bool:

@@ -11,8 +11,15 @@ NAMED_AT_MOST = 10
 MAX_BAD_SHARE = 0.05  # of pictures, annotations or labels; with more, the data are refused
 
 
+def classes_present(present: Mapping[str, Set[int]]) -> int:
+    """Return how many classes train has something of; without train, any split."""
+    return len(present["train"] if "train" in present else set().union(*present.values()))
+
+
 def require_distinct_names(where: str, names: Sequence[str]) -> None:
     """Refuse class names that differ in case or in spaces at their ends alone: they are one class, written twice.
+
+    Letters are no names: A and a are two.
 
     Raises:
         DataError: Two names do.
@@ -20,7 +27,7 @@ def require_distinct_names(where: str, names: Sequence[str]) -> None:
     first: dict[str, str] = {}
     for name in names:
         known = first.setdefault(name.strip().casefold(), name)
-        if known != name:
+        if known != name and len(name.strip()) > 1:
             raise DataError(
                 f"{where}: the classes {known!r} and {name!r} differ in case or in spaces alone.",
                 hint="Write them alike in every file: as they are, they count as two classes.",

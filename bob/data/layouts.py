@@ -13,13 +13,12 @@ SPLIT_NAMES = {
     "val": "val",
     "valid": "val",
     "validation": "val",
-    "dev": "val",
-    "eval": "val",
-    "evaluation": "val",
     "test": "test",
     "testing": "test",
 }
 _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
+# Names of folders and Hugging Face splits that count where no other stands for the same split.
+SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
 ROBOFLOW = "_annotations.coco.json"
 SUFFIXES = frozenset(
     (

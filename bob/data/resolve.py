@@ -25,7 +25,9 @@ NOT_FOLDERS = ("scenes", "torchvision", "huggingface")  # readers whose target i
 LIST_HINT = "'bob list datasets' shows what there is; a folder is given by its path."
 
 
-def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None, policy: str = "skip") -> DatasetSpec:
+def resolve_dataset(
+    text: str, *, cache_dir: Path, data_dir: Path | None = None, policy: str = "skip", labelled: bool = True
+) -> DatasetSpec:
     """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
 
     Args:
@@ -36,6 +38,7 @@ def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None,
         cache_dir: Where descriptions and fingerprints are kept.
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
+        labelled: Whether its labels are looked at; a folder of pictures alone need not hold classes.
 
     Raises:
         UnknownNameError: The text is neither a known name nor a folder.
@@ -47,6 +50,8 @@ def resolve_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None,
     if not text.strip():
         raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
     kind, target, extra = _parse(text, data_dir)
+    if kind == "imagefolder" and not labelled:
+        extra = {**extra, "suspected": False}
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
     options = {**dict(spec.options), "policy": policy}
     return replace(spec, name=_name_of(spec), options=tuple(sorted(options.items())))
@@ -66,8 +71,11 @@ def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -
 def is_path(text: str) -> bool:
     """Tell whether a text names a data set by a folder's path, behind a prefix or not."""
     prefix, colon, target = text.partition(":")
-    place = target if colon and (prefix in PREFIXES or prefix in READERS) and prefix not in NOT_FOLDERS else text
-    return "/" in place or place.startswith((".", "~"))
+    if not colon or (prefix not in PREFIXES and prefix not in READERS):
+        return "/" in text or text.startswith((".", "~"))
+    kind = PREFIXES[prefix][0] if prefix in PREFIXES else prefix
+    # A name on the hub has a slash of its own.
+    return target.startswith(("/", ".", "~")) or ("/" in target and kind not in NOT_FOLDERS)
 
 
 def known_datasets() -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
-from bob.data.judge import require_objects, require_trained
+from bob.data.judge import require_distinct_names, require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
@@ -29,10 +29,17 @@ TABLE_VERSION = 2
 
 @dataclass(frozen=True)
 class Parsed:
-    """What a parser of annotation files found: class names in label order, and the objects of each stored split."""
+    """What a parser of annotation files found.
+
+    Attributes:
+        classes: Class names in label order.
+        splits: The objects of each stored split.
+        reading: 2 where values were met that earlier versions read otherwise, so that their results do not count.
+    """
 
     classes: tuple[str, ...]
     splits: Mapping[str, TableBuilder]
+    reading: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,7 @@ class Tables:
         stored: The stored splits' names.
         sizes: Pictures per split after missing splits are split off.
         has_masks: Whether any object has a mask.
+        reading: As in ``Parsed``.
     """
 
     folder: Path
@@ -70,6 +78,11 @@ class Tables:
     stored: tuple[str, ...]
     sizes: tuple[tuple[str, int], ...]
     has_masks: bool
+    reading: int = 1
+
+    def marked(self, fingerprint: str) -> str:
+        """Return the fingerprint of the data as they are read: another one only where they were read otherwise."""
+        return fingerprint if self.reading == 1 else digest([fingerprint, "reading", self.reading], length=64)
 
     @property
     def annotations(self) -> tuple[str, ...]:
@@ -121,6 +134,7 @@ def _judged(root: Path, parsed: Parsed) -> Parsed:
     require_objects(str(root), {name: counts.total() for name, counts in objects.items()}, left_out)
     hint = "Name the classes alike in every split, or take away the annotations of a class that train lacks."
     present = {name: set(counts) for name, counts in objects.items()}
+    require_distinct_names(str(root), [parsed.classes[label] for label in sorted(set().union(*present.values()))])
     require_trained(str(root), parsed.classes, present, what="object", hint=hint)
     return parsed
 
@@ -141,6 +155,7 @@ def _load(folder: Path) -> Tables | None:
         stored=tuple(said["stored"]),
         sizes=tuple((name, count) for name, count in said["sizes"]),
         has_masks=said["has_masks"],
+        reading=said["reading"],
     )
 
 
@@ -152,6 +167,7 @@ def _store(folder: Path, parsed: Parsed) -> None:
         "stored": list(parsed.splits),
         "sizes": split_sizes(listing),
         "has_masks": has_masks,
+        "reading": parsed.reading,
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = temporary_name(folder)

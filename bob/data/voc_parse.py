@@ -13,7 +13,6 @@ from bob.core.errors import DataError
 from bob.data.boxes import Box, fitted
 from bob.data.coco_parse import stored_size
 from bob.data.faults import LEFT_OUT, REPAIRED, Fault
-from bob.data.judge import require_distinct_names
 from bob.data.object_arrays import TableBuilder
 from bob.data.table_cache import Parsed
 from bob.data.typed_values import truth
@@ -55,6 +54,7 @@ class _Object(NamedTuple):
     name: str
     box: Box | None
     difficult: bool
+    difficult_word: str
     where: str
 
 
@@ -84,11 +84,11 @@ def parse_voc(root: Path, pictures: Mapping[str, Sequence[tuple[str, str]]], pre
         for split, entries in pictures.items()
     }
     found = {one.name for part in pages.values() for page in part if page for one in page.objects if one.name}
-    require_distinct_names(str(root), sorted(found))
+    words = {one.difficult_word for part in pages.values() for page in part if page for one in page.objects}
     classes = CLASSES if found <= set(CLASSES) else tuple(sorted(found))
     labels = {name: label for label, name in enumerate(classes)}
     splits = {split: _table(root, entries, pages[split], labels, present) for split, entries in pictures.items()}
-    return Parsed(classes=classes, splits=splits)
+    return Parsed(classes=classes, splits=splits, reading=1 if words <= {"", "0", "1"} else 2)
 
 
 def _table(
@@ -142,7 +142,9 @@ def _page(root: Path, name: str) -> _Page:
         _Object(
             name=(one.findtext("name") or "").strip(),
             box=_box(one),
-            difficult=truth(one.findtext("difficult")) is True,
+            # Whatever is no flag was taken for one that is set, and still is.
+            difficult=truth(one.findtext("difficult")) is not False,
+            difficult_word=(one.findtext("difficult") or "").strip(),
             where=f"Annotations/{name}.xml, object {place}",
         )
         for place, one in enumerate(page.iter("object"), start=1)

@@ -24,12 +24,14 @@ from bob.jobs.estimate import UNKNOWN_MACHINE, Machine, estimate_s
 from bob.jobs.job import MISSING, Budget, Job
 from bob.jobs.needs import classifier_need
 from bob.jobs.plan_data import (
+    UNLABELLED,
     FoundData,
     OtherFound,
     absent_fingerprint,
     check_other_data,
     find_data,
     others_of,
+    require_used,
     usable_data,
     with_distinct_names,
 )
@@ -96,11 +98,7 @@ def expand(
     groups = _backbones(suite, source)
     backbones = tuple(dict.fromkeys(backbone for group in groups for backbone in group))
     located = {backbone: _locate(backbone, settings) for backbone in backbones}
-    texts = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
-    texts |= {text for task in suite.tasks for named in task.others().values() for text in named}
-    datasets = with_distinct_names(
-        {text: find_data(text, source, settings, suite.bad_pictures) for text in sorted(texts)}
-    )
+    datasets = with_distinct_names(_found(suite, source, settings, data))
     left_out: dict[str, str] = {}
     jobs: list[Job] = []
     for number, entry in enumerate(suite.tasks):
@@ -125,11 +123,24 @@ def expand(
                 continue
             own = [(backbone, located[backbone]) for backbone in groups[number]]
             jobs += _task_jobs(suite, source, number, entry, task, dataset, others, own, machine, refused)
+    require_used(data, {job.dataset_text for job in jobs}, datasets)
     if left_out and not jobs:
         raise DataError(" ".join(left_out.values()), hint="docs/data.md shows the layouts that each task reads.")
     missing = {text: found.missing for text, found in datasets.items() if found.missing}
     shared = _share_classifiers(_unique(jobs))
     return Plan(suite=suite, jobs=shared, backbones=backbones, missing_data=missing, left_out=left_out)
+
+
+def _found(suite: Suite, source: YamlSource, settings: Settings, data: Sequence[str]) -> dict[str, FoundData]:
+    """Find all data sets that are named; of what is only near or far the pictures alone are asked for."""
+    labelled = {text for task in suite.tasks for text in data or task.datasets or suite.datasets}
+    texts = set(labelled)
+    for task in suite.tasks:
+        for role, named in task.others().items():
+            texts.update(named)
+            labelled.update(named if role not in UNLABELLED else ())
+    policy = suite.bad_pictures
+    return {text: find_data(text, source, settings, policy, labelled=text in labelled) for text in sorted(texts)}
 
 
 def _goes_with(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from bob.core.errors import ConfigError, DataMissingError
+from bob.core.errors import ConfigError, DataError, DataMissingError
 from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
 from bob.data.dataset import DatasetSpec
@@ -17,7 +17,11 @@ from bob.jobs.suite import TaskEntry
 from bob.jobs.suite_source import located_at
 from bob.tasks.spec import TASKS, Task
 
+UNLABELLED = ("near", "far")  # roles whose pictures' labels nobody looks at
 TELLS_APART = ("label", "label_sets", "semantic")  # annotations that are no test with one class; one kind of box is
+
+
+ONE_CLASS_HINT = "Leave it out of --data, or name the folder that holds the folders of its classes."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +70,9 @@ def _why_unfit(task: Task, spec: DatasetSpec) -> str | None:
     annotation = task.annotation_of(spec)
     if not annotation:
         return f"has {', '.join(spec.annotations)}"
-    if annotation in TELLS_APART and len(spec.classes) < 2:
-        named = f" ({spec.classes[0]!r})" if spec.classes else ""
-        return f"has {len(spec.classes)} class{named}, and one class is no test: any backbone is right"
+    if annotation in TELLS_APART and spec.occurring < 2:
+        named = f" ({spec.classes[0]!r})" if len(spec.classes) == 1 else ""
+        return f"has {spec.occurring} class{named}, and one class is no test: any backbone is right"
     return None
 
 
@@ -120,11 +124,26 @@ def check_other_data(dataset: FoundData, others: Sequence[OtherFound]) -> None:
         seen[found.spec.fingerprint] = f"{role} {found.text!r}"
 
 
-def find_data(text: str, source: YamlSource, settings: Settings, policy: str) -> FoundData:
-    """Find a data set; an error about it names the suite's line."""
+def require_used(named: Sequence[str], used: Set[str], datasets: Mapping[str, FoundData]) -> None:
+    """Refuse a data set of several that were named for this run, of which no task makes a job, as it has one class.
+
+    Raises:
+        DataError: There is one.
+    """
+    for text in named if used else ():
+        spec = datasets[text].spec
+        if text not in used and spec is not None and spec.occurring < 2:
+            raise DataError(
+                f"data set {text!r} has {spec.occurring} class, and one class is no test.", hint=ONE_CLASS_HINT
+            )
+
+
+def find_data(text: str, source: YamlSource, settings: Settings, policy: str, *, labelled: bool = True) -> FoundData:
+    """Find a data set; an error about it names the suite's line. Without labels its pictures alone are asked for."""
     try:
         with located_at(source, "datasets"):
-            spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir, policy=policy)
+            folders = {"cache_dir": settings.cache_dir, "data_dir": settings.data_dir}
+            spec = resolve_dataset(text, **folders, policy=policy, labelled=labelled)
             return FoundData(text=text, spec=spec)
     except DataMissingError as error:
         return FoundData(text=text, missing=error.message)

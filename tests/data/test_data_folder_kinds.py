@@ -9,7 +9,7 @@ from data_helpers import class_folders, coco_content, coco_folder, mask, mask_fo
 from PIL import Image
 
 from bob.core.errors import DataError
-from bob.data.resolve import resolve_dataset
+from bob.data.resolve import is_path, resolve_dataset
 
 
 @pytest.fixture
@@ -39,6 +39,7 @@ def flat(folder, count=4):
         ("training_set", "test_set", "test"),
         ("seg_train", "seg_test", "test"),
         ("Train Images", "Valid2", "test"),
+        ("TRAIN_set", "my test", "test"),
         ("train", "dev", "test"),
         ("train", "eval", "test"),
     ],
@@ -64,12 +65,45 @@ def test_split_like_and_other_folders_together_are_refused(root, cache):
         resolved(root, cache)
 
 
-@pytest.mark.parametrize("name", ["extra", "test_2"])
-def test_a_sibling_with_the_classes_or_the_name_of_a_split_is_no_log_line(root, cache, name):
-    for split in ("train", "test", name):
-        class_folders(root / split, {"cat": 2, "dog": 2})
-    with pytest.raises(DataError, match=f"the folder '{name}' beside 'test', 'train' looks like a split"):
+def test_a_sibling_with_the_classes_of_the_splits_is_no_log_line_and_a_prefix_leaves_it_out(root, cache):
+    for split in ("train", "test", "extra"):
+        class_folders(root / split, {"cat": 8, "dog": 8})
+    with pytest.raises(DataError, match="the folder 'extra' beside 'test', 'train' has their classes"):
         resolved(root, cache)
+    assert dict(resolved(root, cache, "folder:").sizes) == {"train": 14, "val": 2, "test": 16}
+
+
+def test_other_folders_beside_splits_are_passed_over(root, cache, tmp_path):
+    for split in ("train", "val", "test"):
+        class_folders(root / split, {"cat": 2, "dog": 2})
+    flat(root / "ILSVRC2012_img_val")
+    class_folders(root / "eval", {"scripts": 1})
+    (root / "results").symlink_to(tmp_path)
+    (root / "lost+found").mkdir(mode=0o000)
+    assert resolved(root, cache).classes == ("cat", "dog")
+
+
+def test_a_folder_of_figures_beside_train_is_no_class(root, cache):
+    class_folders(root / "train", {"cat": 10, "dog": 10})
+    flat(root / "docs", 1)
+    for prefix in ("", "folder:"):
+        assert resolved(root, cache, prefix).classes == ("cat", "dog")
+
+
+def test_flat_train_and_test_are_no_two_classes(root, cache):
+    flat(root / "train", 8)
+    flat(root / "test1", 8)
+    with pytest.raises(DataError, match="'train' may be a split or a class: 'test1' beside it"):
+        resolved(root, cache)
+
+
+def test_classes_whose_names_hold_the_word_of_a_split_are_classes(root, cache):
+    class_folders(root, {"bullet_train": 4, "freight_train": 4, "car": 4})
+    assert resolved(root, cache).classes == ("bullet_train", "car", "freight_train")
+    class_folders(root, {"test_tube": 4})
+    with pytest.raises(DataError, match="look like splits"):
+        resolved(root, cache)
+    assert len(resolved(root, cache, "folder:").classes) == 4
 
 
 def test_a_class_that_is_called_train_is_a_class_among_its_like(root, cache):
@@ -82,10 +116,11 @@ def test_a_class_that_is_called_train_is_a_class_among_its_like(root, cache):
 def test_where_train_may_be_either_both_readings_are_named_and_a_prefix_settles_it(root, cache):
     class_folders(root / "train", {"diesel": 5, "steam": 5})
     flat(root / "bus" / "city", 5)
-    with pytest.raises(DataError, match="'train' may be a split or a class: 'bus' beside it hold") as error:
+    flat(root / "car" / "sports", 5)
+    with pytest.raises(DataError, match="'train' may be a split or a class: 'bus', 'car' beside it hold") as error:
         resolved(root, cache)
     assert f"--data folder:{root}" in str(error.value.hint)
-    assert resolved(root, cache, "folder:").classes == ("bus", "train")
+    assert resolved(root, cache, "folder:").classes == ("bus", "car", "train")
 
 
 def test_classes_that_differ_in_case_alone_are_refused(root, cache):
@@ -93,6 +128,9 @@ def test_classes_that_differ_in_case_alone_are_refused(root, cache):
     class_folders(root / "test", {"Cat": 2, "dog": 2})
     with pytest.raises(DataError, match="the classes 'Cat' and 'cat' differ in case"):
         resolved(root, cache)
+    for split in ("train", "test"):
+        class_folders(root.parent / "letters" / split, {"A": 2, "a": 2})
+    assert resolved(root.parent / "letters", cache).classes == ("A", "a")
 
 
 def yolo(root):
@@ -154,8 +192,9 @@ def test_a_folder_that_looks_like_something_else_is_refused_with_both_readings(r
     with pytest.raises(DataError, match=reading) as error:
         resolved(root, cache)
     assert "could be read as folders of the classes" in error.value.message
-    assert f"--data folder:{root}" in str(error.value.hint)
+    assert f"folder:{root}" in str(error.value.hint)
     assert resolved(root, cache, "folder:").kind == "imagefolder"
+    assert resolve_dataset(str(root), cache_dir=cache, labelled=False).kind == "imagefolder"
 
 
 def test_classes_with_equal_names_and_palette_pictures_stay_classes(root, cache):
@@ -168,3 +207,31 @@ def test_classes_with_equal_names_and_palette_pictures_stay_classes(root, cache)
     (root / "notes.csv").write_text("what,why\na,b\n")
     Image.new("RGB", (8, 8)).save(root / "cover.png")
     assert resolved(root, cache).classes == ("cat", "dog")
+
+
+def test_lists_of_classes_as_inaturalist_has_them_are_no_boxes(root, cache):
+    for split in ("train", "val"):
+        class_folders(root / split, {"bee": 4, "fly": 4})
+        listed = {"images": [{"file_name": "bee/000.jpg"}], "annotations": [{"category_id": 1}]}
+        (root / f"{split}.json").write_text(json.dumps(listed))
+    assert resolved(root, cache).classes == ("bee", "fly")
+
+
+def test_a_folder_around_the_folder_of_classes_is_told_from_one_class(root, cache):
+    class_folders(root / "images", {"cat": 4, "dog": 4})
+    with pytest.raises(DataError, match="only class folder is called 'images'") as error:
+        resolved(root, cache)
+    assert str(root / "images") in str(error.value.hint)
+    assert resolved(root / "images", cache).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("text", "path"),
+    [
+        *(("hf:owner/name", False), ("huggingface:owner/name", False), ("hf:./folder", True), ("hf:/folder", True)),
+        *(("coco:sets/cells", True), ("folder:~/pets", True), ("a/b", True)),
+        *(("pets", False), ("scenes:domain=night", False)),
+    ],
+)
+def test_a_name_on_the_hub_is_no_path(text, path):
+    assert is_path(text) is path

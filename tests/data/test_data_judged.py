@@ -13,6 +13,7 @@ from bob.core.errors import BobError, DataError
 from bob.core.settings import Settings
 from bob.data.dense_pictures import open_dense
 from bob.data.judge import require_distinct_names, require_trained
+from bob.data.readers import coco as reader
 from bob.data.resolve import resolve_dataset
 from bob.data.typed_values import truth, whole_number
 from bob.jobs.request import Request
@@ -29,6 +30,7 @@ def cache(tmp_path):
 
 def coco(tmp_path, change=lambda content, split: None, *, masks=False):
     """Return a set of three splits that ``change`` has changed."""
+    tmp_path.mkdir(exist_ok=True)
     contents = {split: coco_content(6, masks=masks) for split in SPLITS}
     for split, content in contents.items():
         change(content, split)
@@ -305,7 +307,8 @@ def test_a_data_set_that_is_too_small_is_skipped_in_the_plan_with_the_reason(tmp
     class_folders(tmp_path / "four", {"cat": 2, "dog": 2})
     found = reasons(plan(tmp_path / "four", "classification", tmp_path, *ALL))
     assert found.pop("fewshot") == "four has 2 training pictures to use, and 5 shots of 2 classes are more"
-    assert set(found.values()) == {"four has no picture in val"} and len(found) == 3
+    assert found.pop("knn") is None, "it chooses nothing on val"
+    assert set(found.values()) == {"four has no picture in val, on which settings are chosen"} and len(found) == 2
     class_folders(tmp_path / "more", {"cat": 20, "dog": 20})
     assert set(reasons(plan(tmp_path / "more", "classification", tmp_path, *ALL)).values()) == {None}
 
@@ -320,3 +323,58 @@ def test_a_budget_of_fewer_pictures_than_classes_is_skipped_and_recorded_as_such
     assert (row["status"], row["error_class"]) == ("skipped", "DataTooSmallError")
     one = plan(tmp_path / "six", "classification", tmp_path, "linear", **{"budget.max_train": 1})
     assert reasons(one) == {"linear": "six has 1 training picture to use for 6 classes"}
+
+
+def test_only_data_that_are_read_otherwise_than_before_get_another_fingerprint(tmp_path, cache):
+    def typed(content, split):
+        for entry in content["annotations"]:
+            entry["image_id"] = float(entry["image_id"])
+
+    plain, other = coco(tmp_path / "plain"), coco(tmp_path / "typed", typed)
+    contents = {root: read_fingerprint(root, cache) for root in (plain, other)}
+    assert resolved(plain, cache).fingerprint == contents[plain]
+    assert resolved(other, cache).fingerprint != contents[other]
+    assert objects(other, cache, "train") == objects(plain, cache, "train")
+
+
+def read_fingerprint(root, cache):
+    """Return what the files alone come to."""
+    return reader._fingerprint(root, reader._scan(root), cache)
+
+
+def test_binary_masks_beside_a_list_of_classes_are_refused_as_255_is_ignored(tmp_path, cache):
+    root = mask_folders(tmp_path / "set", dict.fromkeys(SPLITS, 3), labels=2, classes="ground\ncrop\n")
+    assert resolved(root, cache).classes == ("ground", "crop")
+    values(root, [0, 255], ("test",))
+    with pytest.raises(DataError, match="the masks of test hold 0 and 255 alone, and 255 is ignored"):
+        resolved(root, cache)
+
+
+def test_pictures_that_are_only_far_need_no_classes(tmp_path):
+    class_folders(tmp_path / "own", {"cat": 20, "dog": 20})
+    class_folders(tmp_path / "far", {"images": 12})
+    settings = Settings.resolve(results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+    request = Request(
+        backbones=("tf_efficientnet_lite0.random",),
+        task="ood_detection",
+        data=(str(tmp_path / "own"),),
+        far=(str(tmp_path / "far"),),
+    )
+    assert [job.missing for job in planned_of(request, settings).jobs] == [None]
+
+
+def test_a_set_of_one_class_among_several_does_not_vanish(tmp_path):
+    class_folders(tmp_path / "own", {"cat": 20, "dog": 20})
+    class_folders(tmp_path / "one", {"cat": 20})
+    settings = Settings.resolve(results=str(tmp_path / "results"), cache=str(tmp_path / "cache"))
+    both = (str(tmp_path / "own"), str(tmp_path / "one"))
+    with pytest.raises(BobError, match="has 1 class"):
+        planned_of(Request(suite="small_backbones", data=both), settings)
+
+
+def test_letters_are_two_classes_and_unused_names_none(tmp_path, cache):
+    def change(content, split):
+        content["categories"].append({"id": 0, "name": "Cat"})
+
+    assert resolved(coco(tmp_path, change), cache).classes == ("Cat", "cat", "dog")
+    require_distinct_names("here", ["A", "a"])

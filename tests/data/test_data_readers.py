@@ -342,3 +342,31 @@ def test_hidden_test_labels_leave_val_to_serve_and_a_missing_one_is_left_out_by_
     _saved({**one, "train": _labelled(names, [0, 1, None])}, tmp_path / "many", "saved")
     with pytest.raises(DataError, match="1 of 3 samples of split train have no label"):
         resolve_dataset(f"hf:{tmp_path / 'many'}", cache_dir=cache)
+
+
+def test_a_plain_column_called_label_comes_before_another_of_label_type(tmp_path, cache, monkeypatch):
+    _in_process(monkeypatch)
+    import datasets
+
+    table = _labelled(["f", "m"], [0, 1] * 10).rename_column("label", "sex")
+    rows = table.add_column("label", ["cat", "dog"] * 10)
+    datasets.DatasetDict({"train": rows, "test": table}).save_to_disk(str(tmp_path / "hub"))
+    spec = resolve_dataset(f"hf:{tmp_path / 'hub'}", cache_dir=cache)
+    assert spec.classes == ("cat", "dog") and dict(spec.sizes) == {"train": 14, "val": 2, "test": 4}
+    open_split(spec, "test", cache_dir=cache)
+
+
+def test_class_names_in_some_splits_alone_and_two_splits_of_one_meaning_are_refused(tmp_path, cache, monkeypatch):
+    _in_process(monkeypatch)
+    import datasets
+
+    table = _labelled(["cat", "dog"], [0, 1] * 10)
+    plain = table.cast_column("label", datasets.Value("int64"))
+    _saved({"train": table, "test": plain}, tmp_path / "mixed", "saved")
+    with pytest.raises(DataError, match="class names in some splits and plain values in others"):
+        resolve_dataset(f"hf:{tmp_path / 'mixed'}", cache_dir=cache)
+    _saved({"train": table, "val": table, "validation": table}, tmp_path / "two", "saved")
+    with pytest.raises(DataError, match="two splits that mean val, one is 'validation'"):
+        resolve_dataset(f"hf:{tmp_path / 'two'}", cache_dir=cache)
+    _saved({"train": table, "val": table, "dev": table}, tmp_path / "alias", "saved")
+    assert dict(resolve_dataset(f"hf:{tmp_path / 'alias'}", cache_dir=cache).sizes)["test"] == 20

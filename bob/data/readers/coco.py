@@ -21,7 +21,7 @@ from bob.data.table_cache import Parsed, Tables, tables
 
 log = logging.getLogger(__name__)
 
-PARSER_VERSION = 2
+PARSER_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CocoReader:
             name="coco" if known else root.name,
             kind="coco",
             root=str(root),
-            fingerprint=fingerprint,
+            fingerprint=read.marked(fingerprint),
             classes=read.classes,
             sizes=read.sizes,
             license=known.license if known else "unknown",
@@ -67,8 +67,9 @@ class CocoReader:
         """Return the stored splits; DataError if a file changed since the spec was made."""
         root = Path(str(spec.root))
         found = _scan(root)
-        require_same(spec, _fingerprint(root, found, cache_dir))
-        read = _tables(root, found, spec.fingerprint, cache_dir)
+        fingerprint = _fingerprint(root, found, cache_dir)
+        read = _tables(root, found, fingerprint, cache_dir)
+        require_same(spec, read.marked(fingerprint))
         masks = annotation == "instances"
         return {split: read.samples(split, root, said_by=found.files[split].name, masks=masks) for split in read.stored}
 

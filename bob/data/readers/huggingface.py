@@ -21,8 +21,8 @@ from bob.data.decode import open_picture
 from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import fingerprint_files, inside, list_files
-from bob.data.judge import MAX_BAD_SHARE, require_distinct_names, require_trained
-from bob.data.layouts import SPLIT_NAMES
+from bob.data.judge import MAX_BAD_SHARE, classes_present, require_distinct_names, require_trained
+from bob.data.layouts import SPLIT_ALIASES, SPLIT_NAMES
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
 
@@ -65,6 +65,8 @@ class HuggingFaceReader:
         root = _root(target, cache_dir=cache_dir, data_dir=data_dir).resolve()
         fingerprint = _fingerprint(root, cache_dir)
         said = description("huggingface", "", root, fingerprint, cache_dir=cache_dir)
+        # Only where earlier versions read the labels otherwise does the data set count as another.
+        fingerprint = fingerprint if said["reading"] == 1 else _read_otherwise(fingerprint)
         return DatasetSpec(
             name=root.name,
             kind="huggingface",
@@ -74,6 +76,7 @@ class HuggingFaceReader:
             classes=tuple(said["classes"]),
             sizes=tuple((name, count) for name, count in said["sizes"]),
             license=said["license"] or "unknown",
+            classes_present=said["present"],
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -94,21 +97,26 @@ class HuggingFaceReader:
 
     def describe(self, target: str, root: Path, cache_dir: Path) -> dict[str, Any]:
         """Return classes, sizes, columns and licence as JSON values. Imports datasets."""
-        tables = _tables(root, cache_dir)
-        first = next(iter(tables.values()))
+        tables, is_aliased = _named_tables(root, cache_dir)
+        first = tables.get("train", next(iter(tables.values())))
         image, label = _image_column(root, first), _label_column(root, first)
         classes = _class_names(root, tables, label)
         listing = _listing(root, tables, label, classes)
         present = {name: set(labels.tolist()) for name, (_, labels) in listing.items()}
+        require_distinct_names(str(root), [classes[label] for label in sorted(set().union(*present.values()))])
         hint = "Name the classes alike in every split and save again."
         require_trained(str(root), classes, present, what="picture", hint=hint)
         sizes = split_sizes({name: ([str(n) for n in rows], labels) for name, (rows, labels) in listing.items()})
-        return {"classes": classes, "sizes": sizes, "image": image, "label": label, "license": first.info.license}
+        return {
+            **{"classes": classes, "sizes": sizes, "image": image, "label": label, "license": first.info.license},
+            **{"present": classes_present(present), "reading": 2 if is_aliased else _reading(tables, listing, label)},
+        }
 
     def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
         """Return the stored splits. Imports datasets."""
         root, options = Path(str(spec.root)), dict(spec.options)
-        require_same(spec, _fingerprint(root, cache_dir))
+        fingerprint = _fingerprint(root, cache_dir)
+        require_same(spec, fingerprint if fingerprint == spec.fingerprint else _read_otherwise(fingerprint))
         image, label = str(options["image"]), str(options["label"])
         stored: dict[str, Samples] = {}
         tables = _tables(root, cache_dir)
@@ -168,8 +176,17 @@ def _fingerprint(root: Path, cache_dir: Path) -> str:
     return digest(["huggingface", SPLIT_VERSION, fingerprint_files(root, files, cache_dir=cache_dir)], length=64)
 
 
+def _read_otherwise(fingerprint: str) -> str:
+    return digest([fingerprint, "reading", 2], length=64)
+
+
 def _tables(root: Path, cache_dir: Path) -> dict[str, Any]:
     """Return the tables by stored split; what other splits there are is not read."""
+    return _named_tables(root, cache_dir)[0]
+
+
+def _named_tables(root: Path, cache_dir: Path) -> tuple[dict[str, Any], bool]:
+    """Return the tables by stored split, and whether any is read under an alias."""
     library = _library()
     _require_own_files(root)
     try:
@@ -183,14 +200,24 @@ def _tables(root: Path, cache_dir: Path) -> dict[str, Any]:
             hint="A folder written by save_to_disk, or one with .parquet files named by split, is expected.",
         ) from error
     if not isinstance(data, dict):
-        return {UNDIVIDED: data}
-    named = {SPLIT_NAMES[name.lower()]: table for name, table in data.items() if name.lower() in SPLIT_NAMES}
-    others = [name for name in data if name.lower() not in SPLIT_NAMES]
+        return {UNDIVIDED: data}, False
+    named: dict[str, Any] = {}
+    for names in (SPLIT_NAMES, SPLIT_ALIASES):
+        fitting = {name: names[name.lower()] for name in data if name.lower() in names}
+        for name, split in fitting.items():
+            if split not in named:
+                named[split] = data[name]
+            elif names is SPLIT_NAMES:
+                raise DataError(
+                    f"{root} has two splits that mean {split}, one is {name!r}.", hint="Rename one of them."
+                )
+    read = [id(table) for table in named.values()]
+    others = [name for name, table in data.items() if id(table) not in read]
     if others:
         log.warning("%s: the splits %s are not read.", root, ", ".join(others))
     if not named:
         raise DataError(f"{root} has the splits {', '.join(others)}; train, val or test is expected.", hint=None)
-    return named
+    return named, any(name.lower() in SPLIT_ALIASES and id(table) in read for name, table in data.items())
 
 
 def _require_own_files(root: Path) -> None:
@@ -234,15 +261,16 @@ def _image_column(root: Path, table: Any) -> str:
 
 
 def _label_column(root: Path, table: Any) -> str:
+    """Return the column that is called as labels are, of whatever type, else the only one of label type."""
     library = _library()
     found = [name for name, feature in table.features.items() if isinstance(feature, library.ClassLabel)]
-    if len(found) > 1 and not set(LABEL_NAMES) & set(found):
+    plain = [name for name in LABEL_NAMES if isinstance(table.features.get(name), library.Value)]
+    if len(found) > 1 and not {*LABEL_NAMES} & {*found, *plain}:
         raise DataError(
             f"{root} has several label columns: {', '.join(found)}.",
             hint="Nobody can tell which is to be learned: rename that one to 'label' and save again.",
         )
-    plain = [name for name in LABEL_NAMES if isinstance(table.features.get(name), library.Value)]
-    return _preferred(root, table, found or plain, LABEL_NAMES, "a label column (feature ClassLabel)")
+    return _preferred(root, table, [*found, *plain], LABEL_NAMES, "a label column (feature ClassLabel)")
 
 
 def _preferred(root: Path, table: Any, found: list[str], order: tuple[str, ...], wanted: str) -> str:
@@ -255,15 +283,33 @@ def _preferred(root: Path, table: Any, found: list[str], order: tuple[str, ...],
 
 
 def _class_names(root: Path, tables: Mapping[str, Any], label: str) -> list[str]:
-    """Return the class names of all splits: those of train first, in its order."""
-    ordered = sorted(tables.values(), key=lambda table: table is not tables.get("train"))
-    if all(hasattr(table.features[label], "names") for table in ordered):
-        names = list(dict.fromkeys(name for table in ordered for name in table.features[label].names))
-    else:
-        values = {value for table in ordered for value in table.unique(label) if value is not None}
-        names = [str(value) for value in sorted(values)]
-    require_distinct_names(str(root), names)
-    return names
+    """Return the class names of all splits: those of train first, in its order.
+
+    Raises:
+        DataError: Some splits have names for their numbers, and others do not.
+    """
+    having = [table for table in tables.values() if label in table.features]
+    ordered = sorted(having, key=lambda table: table is not tables.get("train"))
+    are_named = {hasattr(table.features[label], "names") for table in ordered}
+    if are_named == {True}:
+        return list(dict.fromkeys(name for table in ordered for name in table.features[label].names))
+    if True in are_named:
+        raise DataError(
+            f"{root}: column {label!r} has class names in some splits and plain values in others.",
+            hint="Cast it to the same ClassLabel in every split and save again.",
+        )
+    values = {value for table in ordered for value in table.unique(label) if value is not None}
+    return [str(value) for value in sorted(values)]
+
+
+def _reading(tables: Mapping[str, Any], listing: Mapping[str, tuple[list[int], np.ndarray]], label: str) -> int:
+    """Return 2 where an earlier version took other labels from these tables, or none; else 1."""
+    first = next(iter(tables.values()))
+    classes = [name for name, feature in first.features.items() if hasattr(feature, "num_classes")]
+    widest = max(classes, key=lambda name: first.features[name].num_classes, default=label)
+    names = {tuple(getattr(table.features.get(label), "names", ())) for table in tables.values()}
+    is_whole = all(name in listing and len(listing[name][0]) == len(table) for name, table in tables.items())
+    return 1 if label == widest and len(names) == 1 and is_whole else 2
 
 
 def _listing(
@@ -276,10 +322,10 @@ def _listing(
     """
     found: dict[str, tuple[list[int], np.ndarray]] = {}
     for name, table in tables.items():
-        labels = _labels(table, label, classes)
+        labels = _labels(table, label, classes) if label in table.features else np.full(len(table), -1)
         rows = np.flatnonzero(labels >= 0)
         lacking = len(labels) - len(rows)
-        if lacking and not len(rows) and name != "train":
+        if lacking and not len(rows) and name in ("val", "test"):
             log.warning("%s: the labels of split %s are hidden: it is left out.", root, name)
             continue
         if lacking > MAX_BAD_SHARE * len(labels):

@@ -16,7 +16,7 @@ from bob.core.files import digest
 from bob.data.dataset import DatasetSpec
 from bob.data.downloads import bring, find, missing
 from bob.data.fingerprint import FileEntry, fingerprint_files, list_files
-from bob.data.judge import require_trained
+from bob.data.judge import classes_present, require_trained
 from bob.data.known import KNOWN
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.readers.torchvision import ArrayOpener
@@ -62,6 +62,7 @@ class IdxReader:
             fingerprint=_fingerprint(root, files, cache_dir),
             classes=classes,
             sizes=split_sizes(listing),
+            classes_present=classes_present(present),
             license="unknown" if known is None else known.license,
         )
 

@@ -27,11 +27,14 @@ IMAGENETS = ("ImageNet-1k", "ImageNet-21k", "ImageNet-22k")
 
 @dataclass(frozen=True)
 class _Stored:
-    """One stored split: its picture files with a label each, and the names of files that are no pictures."""
+    """One stored split: its picture files with a label each, the names of files that are no pictures, and whether the
+    split is a folder in one of the same name.
+    """
 
     files: tuple[FileEntry, ...]
     classes: tuple[str, ...]
     ignored: tuple[str, ...]
+    nested: bool = False
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ class ImageFolderReader:
     refuses a folder that looks like another layout.
     """
 
-    def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None, layout: str = "auto") -> DatasetSpec:
+    def resolve(
+        self, target: str, *, cache_dir: Path, data_dir: Path | None, layout: str = "auto", suspected: bool = True
+    ) -> DatasetSpec:
         """Describe the folder ``target``; the fingerprint covers its picture files and their split names."""
         root = Path(target).expanduser().resolve()
         if not root.is_dir():
@@ -62,10 +67,10 @@ class ImageFolderReader:
                 hint=f"Look for it: ls '{root.parent}'",
             )
         stored = _scan(root, layout)
-        if layout == "auto":
+        if layout == "auto" and suspected:
             pictures = {name: [entry.path for entry in part.files] for name, part in stored.items()}
             require_classes(root, {name: (pictures[name], part.classes, part.ignored) for name, part in stored.items()})
-        classes = _classes(root, stored)
+        classes = _classes(root, stored, layout)
         labels = {name: _listing(part, classes) for name, part in stored.items()}
         return DatasetSpec(
             name=root.name,
@@ -127,12 +132,14 @@ def _scan_split(root: Path, folder: Path) -> _Stored:
             f"{folder} holds no class folder with pictures; CLASS/*.jpg is expected in it.",
             hint="Put each class's pictures in a folder named after the class.",
         )
-    return _Stored(tuple(files), tuple(classes), tuple(ignored))
+    nested = folder not in (root, root / folder.name)
+    return _Stored(tuple(files), tuple(classes), tuple(ignored), nested)
 
 
-def _classes(root: Path, stored: Mapping[str, _Stored]) -> tuple[str, ...]:
+def _classes(root: Path, stored: Mapping[str, _Stored], layout: str) -> tuple[str, ...]:
     classes = tuple(sorted(set().union(*(part.classes for part in stored.values()))))
-    require_distinct_names(str(root), classes)
+    if layout == "auto":
+        require_distinct_names(str(root), classes)
     present = {name: set(_listing(part, classes)[1].tolist()) for name, part in stored.items()}
     hint = "Make the class folders of every split the same."
     require_trained(str(root), classes, present, what="picture", hint=hint)
@@ -153,5 +160,7 @@ def _samples(root: Path, part: _Stored, classes: tuple[str, ...]) -> Samples:
 def _fingerprint(root: Path, stored: Mapping[str, _Stored], cache_dir: Path) -> str:
     files = [entry for part in stored.values() for entry in part.files]
     content = fingerprint_files(root, files, cache_dir=cache_dir)
+    # The same files were one class before splits that are nested in themselves were read.
+    nested = ["nested"] if any(part.nested for part in stored.values()) else []
     # An undivided folder and one that is all test hold the same files but other splits.
-    return digest(["imagefolder", SPLIT_VERSION, sorted(stored), content], length=64)
+    return digest(["imagefolder", SPLIT_VERSION, sorted(stored), content, *nested], length=64)

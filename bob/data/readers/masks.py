@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from bob.core.errors import DataError, DataMissingError
+from bob.core.files import digest
 from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
-from bob.data.judge import require_trained
+from bob.data.judge import classes_present, require_trained
 from bob.data.kept import kept
 from bob.data.layouts import mask_folders
 from bob.data.mask_pictures import MAX_CLASSES, THREADS, label_table, read_indices
@@ -41,15 +42,18 @@ class MasksReader:
         fingerprint = _fingerprint(root, stored, cache_dir)
         classes, table = _labels(root, stored, fingerprint, cache_dir)
         _check_ignored(root, len(classes), stored, fingerprint, cache_dir)
-        _require_trained(root, classes, table, _label_sets(root, stored, fingerprint, cache_dir))
+        present = _present(classes, table, _label_sets(root, stored, fingerprint, cache_dir))
+        hint = "Divide the pictures so that train has every class, or leave the class out of the masks (255)."
+        require_trained(str(root), classes, present, what="pixel", hint=hint)
         return DatasetSpec(
             name=root.name,
             kind="masks",
             root=str(root),
-            fingerprint=fingerprint,
+            fingerprint=_marked(fingerprint, classes),
             classes=classes,
             sizes=pair_sizes(stored),
             annotations=("semantic",),
+            classes_present=classes_present(present),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -63,8 +67,9 @@ class MasksReader:
         """Return the stored splits; DataError if a file changed, or a mask is not of its picture's size."""
         root = Path(str(spec.root))
         stored = _scan(root)
-        require_same(spec, _fingerprint(root, stored, cache_dir))
-        classes, table = _labels(root, stored, spec.fingerprint, cache_dir)
+        fingerprint = _fingerprint(root, stored, cache_dir)
+        classes, table = _labels(root, stored, fingerprint, cache_dir)
+        require_same(spec, _marked(fingerprint, classes))
         return open_pairs(root, stored, classes, table, fingerprint=spec.fingerprint, cache_dir=cache_dir)
 
 
@@ -112,9 +117,16 @@ def _labels(
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Return the class names and the table from stored labels to classes."""
     lines = _class_lines(root)
+    sets = _label_sets(root, stored, fingerprint, cache_dir)
+    found = set().union(*sets.values())
+    for split, labels_of in sets.items():
+        if labels_of == {0, IGNORE} and (found != {0, IGNORE} or (lines is not None and len(lines) > 1)):
+            raise DataError(
+                f"{root}: the masks of {split} hold 0 and 255 alone, and 255 is ignored: class 0 is all that is left.",
+                hint="Where 255 means a class, store it as that class's number (1 for the foreground).",
+            )
     if lines is not None:
         return _named_labels(root, [line.strip() for line in lines])
-    found = set().union(*_label_sets(root, stored, fingerprint, cache_dir).values())
     if not found:
         raise DataError(f"{root}: no mask holds a class number: {_why_not(root, stored)}.", hint=HINT_COLOURS)
     if found == {0, IGNORE}:
@@ -158,12 +170,14 @@ def _require_close(root: Path, labels: list[int], found: set[int]) -> None:
     )
 
 
-def _require_trained(root: Path, classes: tuple[str, ...], table: np.ndarray, labels: Mapping[str, set[int]]) -> None:
-    present = {
-        name: {int(table[label]) for label in found if table[label] < len(classes)} for name, found in labels.items()
-    }
-    hint = "Divide the pictures so that train has every class, or leave the class out of the masks (255)."
-    require_trained(str(root), classes, present, what="pixel", hint=hint)
+def _present(classes: tuple[str, ...], table: np.ndarray, labels: Mapping[str, set[int]]) -> dict[str, set[int]]:
+    """Return the classes that each stored split's masks hold."""
+    return {name: {int(table[one]) for one in found if table[one] < len(classes)} for name, found in labels.items()}
+
+
+def _marked(fingerprint: str, classes: tuple[str, ...]) -> str:
+    """Return the fingerprint of the data as they are read: of masks of 0 and 255 the 255 was ignored before."""
+    return digest([fingerprint, "binary"], length=64) if classes == BINARY else fingerprint
 
 
 def _named_labels(root: Path, lines: list[str]) -> tuple[tuple[str, ...], np.ndarray]:

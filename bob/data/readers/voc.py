@@ -47,7 +47,7 @@ class VocReader:
             name="voc" if target == "voc" else root.name,
             kind="voc",
             root=str(root),
-            fingerprint=fingerprint,
+            fingerprint=read.marked(fingerprint) if read else fingerprint,
             classes=read.classes if read else CLASSES,
             sizes=read.sizes if read else pair_sizes(masks),
             semantic_sizes=pair_sizes(masks) if masks and is_voc else (),
@@ -76,9 +76,10 @@ class VocReader:
         """Return the stored splits; DataError if a file changed, or a mask is not of its picture's size."""
         root = Path(str(spec.root))
         files, lists = _files(root), _lists(root)
-        require_same(spec, _fingerprint(root, files, lists, cache_dir))
-        if annotation == "boxes":
-            read = _tables(root, files, lists, spec.fingerprint, cache_dir)
+        fingerprint = _fingerprint(root, files, lists, cache_dir)
+        read = _tables(root, files, lists, fingerprint, cache_dir) if lists.get(BOXES) else None
+        require_same(spec, read.marked(fingerprint) if read else fingerprint)
+        if annotation == "boxes" and read:
             return {split: read.samples(split, root, said_by="its XML file", masks=False) for split in read.stored}
         pairs, classes = _pairs(root, files, lists), (BACKGROUND, *CLASSES)
         return open_pairs(root, pairs, classes, label_table(LABELS), fingerprint=spec.fingerprint, cache_dir=cache_dir)

@@ -83,16 +83,27 @@ def lacking(job: Job) -> str | None:
     spec = job.dataset_spec
     if spec is None:
         return None
-    sizes, classes = spec.counts("label"), len(spec.classes)
-    train = sizes.get("train", 0)
-    used = min(train, train if job.budget.max_train is None else job.budget.max_train)
+    sizes, classes = spec.counts("label"), spec.occurring
+    if not sizes.get("train"):
+        return (
+            f"{spec.name} has no training picture, only {', '.join(sizes)}: 'folder:PATH' divides a folder of classes, "
+            "and the protocol pretrained_head needs none"
+        )
+    used = sizes["train"] if job.budget.max_train is None else min(sizes["train"], job.budget.max_train)
     if used < classes:
         return f"{spec.name} has {counted(used, 'training picture')} to use for {classes} classes"
     shots = dict(job.params).get("shots", 1)
     if shots * classes > used:
         return f"{spec.name} has {used} training pictures to use, and {shots} shots of {classes} classes are more"
-    empty = next((split for split in ("val", "test") if not sizes.get(split)), None)
-    return f"{spec.name} has no picture in {empty}" if empty else None
+    return None if sizes.get("test") else f"{spec.name} has no picture in test"
+
+
+def lacking_with_val(job: Job) -> str | None:
+    """Return the same of a protocol that chooses its settings on val."""
+    spec = job.dataset_spec
+    lack = lacking(job)
+    is_empty = lack is None and spec is not None and not spec.counts("label").get("val")
+    return f"{spec.name} has no picture in val, on which settings are chosen" if spec and is_empty else lack
 
 
 LINEAR = Protocol(
@@ -102,7 +113,7 @@ LINEAR = Protocol(
     params=LinearParams,
     budget=FEATURE_BUDGET,
     uses=("features", "profile"),
-    lacks=lacking,
+    lacks=lacking_with_val,
     seed_varies=FEATURE_SEED,
     classifier=("l2",),
 )
@@ -146,7 +157,7 @@ FINETUNE = Protocol(
     params=FinetuneParams,
     budget=("max_train", "max_val", "max_test", "images_seen", "trials"),
     uses=("profile",),
-    lacks=lacking,
+    lacks=lacking_with_val,
     seed_varies="head initialisation, augmentation and order of the pictures; never the subset of train",
     classifier=(
         "lrs",
