@@ -14,7 +14,6 @@ from multiprocessing.connection import wait
 from bob.core.devices import Slot
 from bob.core.interrupts import Interrupts
 from bob.core.lease import Lease
-from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.context import Context
 from bob.jobs.job import Job
 from bob.jobs.needs import KINDS
@@ -78,7 +77,6 @@ class Session:
         self._display = display
         self._interrupts = interrupts
         self._store = ResultStore(setting.results_dir)
-        self._artifacts = ArtifactStore(setting.cache_dir)
         self._active: dict[int, Attempt] = {}
         self._lost: Counter[str] = Counter()
         self._turns = turns
