@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 PROFILE_FILE = "profile.json"
 OTHERS = "profile_others_cpu"
+LIMIT_S = 45.0  # of one backbone's rounds
 RENEWED = "renewed"  # beside the columns of a profile that replaced a disturbed one
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from bob.core.machine import BUSY_SHARE
+from bob.jobs.profiles import OTHERS
 from bob.reporting.report_data import LATENCY, Board, Entry
 
 NAMED_AT_MOST = 3
@@ -47,12 +47,12 @@ def _is_odd(large: Entry, small: Entry) -> bool:
 
 
 def _disturbed(entries: Sequence[Entry]) -> tuple[str, ...]:
-    busy = max((entry.costs.get("profile_others_cpu", 0.0) for entry in entries), default=0.0)
-    if busy <= BUSY_SHARE:
+    busy = [entry.costs[OTHERS] for entry in entries if entry.is_busy]
+    if not busy:
         return ()
     return (
-        f"The host was busy: others took up to {busy:.0%} of its CPU time during a profile, so times are too long. "
-        "Give the same 'bob run' again when it is quiet: the profiles are taken again.",
+        f"The host was busy: others took up to {max(busy):.0%} of its CPU time during a profile, so times are too "
+        "long. Give the same 'bob run' again when it is quiet: the profiles are taken again.",
     )
 
 

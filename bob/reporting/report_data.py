@@ -9,16 +9,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from bob.core.machine import BUSY_SHARE
+from bob.jobs.cost_columns import PROFILE_TIMES
+from bob.jobs.profiles import is_disturbed
+from bob.jobs.row import BY_NAME
 
 LATENCY = "latency_ms_b1_p50"
 LATENCY_LOW, LATENCY_HIGH = "latency_ms_b1_low", "latency_ms_b1_high"
-# From one profile each, never a mean over several.
-PROFILED = (
-    *(LATENCY, LATENCY_LOW, LATENCY_HIGH, "latency_ms_b1_p95"),
-    *("throughput_img_s", "throughput_low", "throughput_high", "throughput_batch"),
-    *("profile_others_cpu", "profile_rounds"),
-)
+# The numbers of a profile: from one each, never a mean over several.
+PROFILED = tuple(name for name in PROFILE_TIMES if BY_NAME[name].dtype in ("float64", "int64"))
 COSTS = (
     "params_m",
     "gmacs",
@@ -136,7 +134,7 @@ class Entry:
     @property
     def is_busy(self) -> bool:
         """Whether others used the host while it was profiled, so that its latency is too long to be compared."""
-        return LATENCY in self.costs and self.costs.get("profile_others_cpu", 0.0) > BUSY_SHARE
+        return LATENCY in self.costs and is_disturbed(self.costs)
 
     @property
     def fair_latency_ms(self) -> float:

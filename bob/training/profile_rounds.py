@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from bob.jobs.profiles import OTHERS, is_disturbed
+from bob.jobs.profiles import LIMIT_S, OTHERS, is_disturbed
 
 Round = Mapping[str, Any]
 
@@ -22,7 +22,6 @@ CONFIDENCE = 0.95
 WITHIN = 0.05  # how near to the median both ends of its interval must come
 LEAST_ROUNDS = 6  # with fewer, not even the least and the greatest round enclose the median in 95 %
 MOST_ROUNDS = 30
-LIMIT_S = 45.0  # of one backbone's rounds
 DISTURBED_LIMIT_S = 20.0  # of its disturbed rounds, while fewer than six were quiet
 # What a round measures and a profile gives the median of, with the names of the interval's ends.
 MEDIANS = {

@@ -10,11 +10,9 @@ from bob.core.lease import Lease
 from bob.core.machine import is_quiet
 from bob.jobs.artifacts import ArtifactStore
 from bob.jobs.job import Need
-from bob.jobs.profiles import is_settled
+from bob.jobs.profiles import LIMIT_S, is_settled
 from bob.runners.local.display import Display
 from bob.runners.local.schedule import Schedule, Work
-
-PROFILE_S = 45.0  # that one profile may take, about
 
 
 class Turns:
@@ -67,7 +65,7 @@ class Turns:
         if self._lease is not None:
             count = self._schedule.exclusive_count
             what = f"the profiles of {count} backbones take turns" if count > 1 else "a profile is taken"
-            self._display.note(f"First {what}, alone on the machine: up to {count * PROFILE_S:.0f} s.")
+            self._display.note(f"First {what}, alone on the machine: up to {count * LIMIT_S:.0f} s.")
         return self._lease
 
     def release_if_over(self) -> None:
