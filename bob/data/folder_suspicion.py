@@ -12,12 +12,12 @@ from bob.core.errors import DataError
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
 from bob.data.layouts import SPLIT_NAMES
+from bob.data.mask_pictures import INDEX_MODES
 
 PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
 LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
-INDEX_MODES = ("P", "L", "1", "I", "I;16")
 MOST_LABELS = 64
 LOOKED_AT = 3  # pictures that tell whether a folder holds masks
 HEAD_BYTES = 1 << 16
