@@ -49,7 +49,8 @@ def test_store_imports_neither_torch_nor_pandas_until_it_loads(tmp_path: Path) -
         "assert s.statuses() == {'ab01': 'ok'} and s.attempts('ab01') == 1;"
         "heavy = {'torch', 'pandas', 'pyarrow', 'scipy', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path / "results")], check=True)
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "results")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_numpy_and_nested_values_become_plain_ones(store: ResultStore) -> None:
