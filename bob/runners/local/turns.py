@@ -64,8 +64,8 @@ class Turns:
         self._lease = Lease.try_take(self._claim)
         if self._lease is not None:
             count = self._schedule.exclusive_count
-            what = f"the profiles of {count} backbones take turns" if count > 1 else "a profile is taken"
-            self._display.note(f"First {what}, alone on the machine: up to {count * LIMIT_S:.0f} s.")
+            what = f"The profiles of {count} backbones take turns" if count > 1 else "A profile is taken"
+            self._display.note(f"{what}, alone on the machine: up to {count * LIMIT_S:.0f} s.")
         return self._lease
 
     def release_if_over(self) -> None:
