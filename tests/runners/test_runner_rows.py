@@ -17,7 +17,7 @@ from runner_jobs import events, job, run_suite
 
 from bob.core.errors import BobError
 from bob.core.interrupts import Interrupts
-from bob.runners.local import attempt, session
+from bob.runners.local import attempt, session, worker_process
 from bob.runners.local.worker_process import WorkerProcess
 from bob.runners.worker.assignment import Assignment
 from bob.runners.worker.worker_server import ForkServer
@@ -140,6 +140,21 @@ def test_a_killed_worker_costs_its_job_alone_and_no_import(tmp_path: Path, monke
     servers = {runs(tmp_path, number)[0][1] for number in range(4)}
     assert imports.read_text().split() == sorted(servers)
     assert len(servers) == 1
+
+
+def test_a_lost_worker_is_gone_before_its_job_starts_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was killed, and may be in the middle of writing its row: on a busy machine that was a second one."""
+    asked: list[int] = []
+
+    def running(pid: int) -> bool:
+        asked.append(pid)
+        assert len(runs(tmp_path, 0)) == 1, "the job runs again beside the worker that is not gone"
+        return len(asked) < 4
+
+    monkeypatch.setattr(worker_process, "is_running", running)
+    assert run_suite(tmp_path, [job(0, "kill_server")]).counts == {"ok": 1}
+    first, _ = runs(tmp_path, 0)
+    assert asked == [int(first[0])] * 4
 
 
 def test_jobs_that_lose_their_server_are_run_again_from_a_new_one(tmp_path: Path) -> None:

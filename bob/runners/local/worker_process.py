@@ -12,13 +12,14 @@ from typing import Any
 
 from bob.runners.worker.assignment import Assignment
 from bob.runners.worker.worker import SHOW_STACKS, main
-from bob.runners.worker.worker_server import ForkServer
+from bob.runners.worker.worker_server import ForkServer, is_running
 
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 16
 LOG_TAIL_LINES = 3
 LOG_TAIL_CHARACTERS = 600
+KILLED_S = 5.0  # a process that is killed in the middle of a write ends with it
 
 
 class WorkerProcess:
@@ -119,10 +120,22 @@ class WorkerProcess:
         if self.lost():
             # Only its server is known to be dead; before it has its own group, it is reached by its own number alone.
             self._signal(os.kill, signal.SIGKILL)
+            self._await_end()
         self.messages()
         self._reader.close()
         self._process.join()
         self._process.close()
+
+    def _await_end(self) -> None:
+        """Wait until a killed process is gone that nobody reports on: its job starts again, and it may just be writing
+        its row.
+        """
+        until = time.monotonic() + KILLED_S
+        while is_running(self.pid):
+            if time.monotonic() > until:
+                log.warning("Worker %d was killed and is still there after %.0f s.", self.pid, KILLED_S)
+                return
+            time.sleep(0.01)
 
     def _read(self) -> None:
         while not self._reader.closed:

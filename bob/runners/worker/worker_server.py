@@ -60,6 +60,14 @@ def server_environment(*, threads: int, patient: bool) -> dict[str, str]:
     return variables
 
 
+def is_running(pid: int) -> bool:
+    """Tell whether a process runs; one that has ended and waits for its parent does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 class ForkServer:
     """Starts processes by forking a preloaded server.
 
@@ -88,12 +96,7 @@ class ForkServer:
 
     def alive(self) -> bool:
         """Tell whether the server runs."""
-        if self.pid is None:
-            return False
-        try:
-            return psutil.Process(self.pid).status() != psutil.STATUS_ZOMBIE
-        except psutil.NoSuchProcess:
-            return False
+        return self.pid is not None and is_running(self.pid)
 
     def ensure(self) -> None:
         """Start the server unless it runs, and wait until it has imported everything.
