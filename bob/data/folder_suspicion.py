@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
@@ -34,25 +34,25 @@ def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequen
     Raises:
         DataError: It looks like something else; the message says what, and how to have it read as classes all the same.
     """
-    everything = {name for _, classes, _ in stored.values() for name in classes}
-    for paths, classes, ignored in stored.values():
-        reading = (
-            _by_annotation_files(paths, ignored)
-            or _by_names(root, paths, classes)
-            or _by_stems(root, paths, classes)
-            or _by_files_beside(root, everything)
-        )
-        if reading:
-            names = sorted(everything)
-            shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
-            inner = root / names[0]
-            is_outer = len(names) == 1 and inner.is_dir() and any(map(_may_be_class, inner.iterdir()))
-            raise DataError(
-                f"{root} could be read as folders of the classes {shown}, but {reading}.",
-                hint=f"If {inner} holds the folders of the classes, name that."
-                if is_outer
-                else f"If they are classes, name it folder:{root}. docs/data.md shows the layouts that are read.",
-            )
+    names = sorted({name for _, classes, _ in stored.values() for name in classes})
+    readings = (_by_pictures(root, *part) for part in stored.values())
+    reading = next(filter(None, readings), None) or _by_files_beside(root, names)
+    if not reading:
+        return
+    shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
+    inner = root / names[0]
+    is_outer = len(names) == 1 and inner.is_dir() and any(map(_may_be_class, inner.iterdir()))
+    raise DataError(
+        f"{root} could be read as folders of the classes {shown}, but {reading}.",
+        hint=f"If {inner} holds the folders of the classes, name that."
+        if is_outer
+        else f"If they are classes, name it folder:{root}. docs/data.md shows the layouts that are read.",
+    )
+
+
+def _by_pictures(root: Path, paths: Sequence[str], classes: Sequence[str], ignored: Sequence[str]) -> str | None:
+    """Return what one stored split looks like by its pictures, their folders, and the files among them."""
+    return _by_annotation_files(paths, ignored) or _by_names(root, paths, classes) or _by_stems(root, paths, classes)
 
 
 def _may_be_class(path: Path) -> bool:
@@ -132,7 +132,7 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _by_files_beside(root: Path, names: Set[str]) -> str | None:
+def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
     """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
     for path in sorted(root.iterdir()):
         try:
@@ -144,7 +144,7 @@ def _by_files_beside(root: Path, names: Set[str]) -> str | None:
     return None
 
 
-def _file_says(root: Path, path: Path, names: Set[str]) -> str | None:
+def _file_says(root: Path, path: Path, names: Sequence[str]) -> str | None:
     suffix = path.suffix.lower()
     if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not inside(root, path).is_file():
         return None
