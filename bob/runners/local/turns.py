@@ -64,7 +64,7 @@ class Turns:
         self._lease = Lease.try_take(self._claim)
         if self._lease is not None:
             count = self._schedule.exclusive_count
-            what = f"The profiles of {count} backbones take turns" if count > 1 else "A profile is taken"
+            what = f"{count} profiles take turns" if count > 1 else "A profile is taken"
             self._display.note(f"{what}, alone on the machine: up to {count * LIMIT_S:.0f} s.")
         return self._lease
 
