@@ -20,6 +20,8 @@ _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
 # Names of folders and Hugging Face splits that count where no other stands for the same split.
 SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
 ROBOFLOW = "_annotations.coco.json"
+# Single files that hold or describe a data set: the reader of each suffix.
+FILE_KINDS: dict[str, str] = {}
 SUFFIXES = frozenset(
     (
         ".jpg",
@@ -126,6 +128,7 @@ def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     return {"all": (root / "images", root / "masks")}
 
 
+# How a folder's reader is recognised, the most telling layout first.
 LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("coco", is_coco),
     ("voc", voc_years),
@@ -138,3 +141,9 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
 def dense_layout(root: Path) -> str | None:
     """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
     return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)
+
+
+def file_layout(path: Path) -> str | None:
+    """Return the reader for a single file, by its suffix, or None."""
+    name = path.name.lower()
+    return next((kind for suffix, kind in FILE_KINDS.items() if name.endswith(suffix)), None)

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bob.core.errors import ConfigError, DataMissingError, unknown_name
+from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
 from bob.data.dataset import DatasetSpec
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
-from bob.data.layouts import dense_layout
+from bob.data.layouts import FILE_KINDS, dense_layout, file_layout
 from bob.data.pictures import POLICIES
 from bob.data.readers import READERS
 
@@ -93,9 +93,11 @@ def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
         return kind, _placed(kind, target, data_dir), extra
     if colon and prefix in READERS:
         return prefix, _placed(prefix, target, data_dir), {}
-    for folder in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
-        if folder.is_dir():
-            return _kind_of(folder), str(folder), {}
+    for place in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
+        if place.is_dir():
+            return _kind_of(place), str(place), {}
+        if place.is_file():
+            return _kind_of_file(place), str(place), {}
     if "/" in text or text.startswith((".", "~")):
         raise DataMissingError(
             f"data set {text!r}: there is no such folder.", hint=f"Look for it: ls '{Path(text).parent}'"
@@ -128,3 +130,12 @@ def _kind_of(folder: Path) -> str:
     if any(folder.glob("*-idx3-ubyte*")):
         return "idx"
     return dense_layout(folder) or "imagefolder"
+
+
+def _kind_of_file(path: Path) -> str:
+    """Tell which reader a single file is for."""
+    kind = file_layout(path)
+    if kind is None:
+        known = f"a folder, or a file {', '.join(FILE_KINDS)}" if FILE_KINDS else "a folder"
+        raise DataError(f"data set {str(path)!r} is a file; {known} is expected.", hint=f"ls '{path.parent}'")
+    return kind
