@@ -11,6 +11,7 @@ LEAST = 3  # of fewer boxes nothing can be told
 SAME_AREA = 0.02  # stated areas differ from their boxes' by rounding
 APART, TOGETHER = 0.1, 0.5  # shares of the smaller of a mask's box and the stated one that lie in the other
 SLACK = 1.0  # pixels by which a good box may leave its picture
+NEARLY_ALL, MANY = 0.95, 0.1  # boxes of another convention fit it without exception, and often do not fit as shares
 HINT = "COCO's boxes are [left, top, width, height] in pixels: convert them and run again."
 
 
@@ -87,6 +88,67 @@ class BoxJudge:
             raise DataError(
                 f"{file}: {self.apart} of {self.masked} masks lie away from their own boxes{looks}.",
                 hint="A polygon is [x1, y1, x2, y2, ...]: make boxes and polygons agree and run again.",
+            )
+
+
+@dataclass
+class ShareJudge:
+    """Counts what the boxes of a split look like whose format wants centre and sides, as shares of the picture.
+
+    Attributes:
+        boxes: Boxes, and polygons, that were looked at.
+        pixels: Those with a number above 1.
+        outside: Boxes that leave their picture.
+        corners: Boxes that would fit as corners (left, top, right, bottom).
+        lefts: Boxes that would fit as left, top, width, height.
+    """
+
+    boxes: int = 0
+    pixels: int = 0
+    outside: int = 0
+    corners: int = 0
+    lefts: int = 0
+
+    def look(self, box: Sequence[float], size: tuple[int, int]) -> None:
+        """Look at a stated (x, y, width, height) in a picture of (height, width)."""
+        x, y, width, height = box
+        across, down = SLACK / size[1], SLACK / size[0]
+        self.boxes += 1
+        self.pixels += width > 1 + across or height > 1 + down or x > 1 + across or y > 1 + down
+        is_left, is_right = x - width / 2 < -across, x + width / 2 > 1 + across
+        self.outside += is_left or is_right or y - height / 2 < -down or y + height / 2 > 1 + down
+        self.corners += 0 <= x < width <= 1 + across and 0 <= y < height <= 1 + down
+        self.lefts += x >= 0 and y >= 0 and x + width <= 1 + across and y + height <= 1 + down
+
+    def look_at_polygon(self, values: Sequence[float], size: tuple[int, int]) -> None:
+        """Look at the numbers of a polygon, x and y in turn."""
+        self.boxes += 1
+        self.pixels += max(values) > 1 + SLACK / min(size)
+
+    def decide(self, where: object, *, hint: str) -> None:
+        """Refuse the split if its boxes follow another convention.
+
+        Raises:
+            DataError: They do; the message says what they look like.
+        """
+        if self.boxes < LEAST:
+            return
+        if self.pixels > self.boxes / 2:
+            raise DataError(
+                f"{where}: {self.pixels} of {self.boxes} boxes have numbers above 1: they look like pixels, and shares "
+                "of the picture's sides are expected.",
+                hint=hint,
+            )
+        if self.outside <= self.boxes * MANY:
+            return
+        fits = {"corners (left, top, right, bottom)": self.corners, "left, top, width, height": self.lefts}
+        other = next((name for name, count in fits.items() if count >= NEARLY_ALL * self.boxes), None)
+        if other is not None or self.outside > self.boxes / 2:
+            looks = f"they look like {other}" if other else "they follow another convention"
+            raise DataError(
+                f"{where}: {self.outside} of {self.boxes} boxes leave their pictures, read as centre, width and "
+                f"height: {looks}.",
+                hint=hint,
             )
 
 

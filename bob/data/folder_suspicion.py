@@ -66,7 +66,9 @@ def _by_annotation_files(paths: Sequence[str], ignored: Sequence[str]) -> str | 
     kinds = Counter(PurePosixPath(path).suffix.lower() for path in ignored if PurePosixPath(path).stem in stems)
     for suffix in ANNOTATION_SUFFIXES:
         if 2 * kinds[suffix] >= len(stems):
-            what = {".txt": "boxes in YOLO's format", ".xml": "boxes in VOC's format"}.get(suffix, "annotations")
+            what = {".txt": "boxes in YOLO's format (yolo:FOLDER reads them)", ".xml": "boxes in VOC's format"}.get(
+                suffix, "annotations"
+            )
             return f"its pictures have files {suffix} of the same names: these look like {what}"
     return None
 

@@ -2,57 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-_STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
-# Names of folders and Hugging Face splits that count where no other stands for the same split.
-SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_of
+from bob.data.yolo_layout import is_yolo
+
+__all__ = ["SPLIT_ALIASES", "SPLIT_NAMES", "SUFFIXES", "is_picture", "split_of"]
+
 ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
-FILE_KINDS: dict[str, str] = {}
-SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    )
-)
-
-
-def is_picture(name: str) -> bool:
-    """Tell by its suffix whether a file should be a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast, for a million files
-
-
-def split_of(stem: str) -> str | None:
-    """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
-    match = _STEM.fullmatch(stem.lower())
-    return SPLIT_NAMES.get(match[1]) if match else None
+FILE_KINDS: dict[str, str] = {".yaml": "yolo", ".yml": "yolo"}
+# Of these, folders that look like classes were read as pictures alone where no labels are asked for, and still are.
+PICTURES_ALONE = ("yolo",)
 
 
 def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
@@ -135,6 +97,7 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("ade20k", is_ade20k),
     ("cityscapes", is_cityscapes),
     ("masks", mask_folders),
+    ("yolo", is_yolo),
 )
 
 

@@ -10,7 +10,7 @@ from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_na
 from bob.data.dataset import DatasetSpec
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
-from bob.data.layouts import FILE_KINDS, dense_layout, file_layout
+from bob.data.layouts import FILE_KINDS, PICTURES_ALONE, dense_layout, file_layout
 from bob.data.pictures import POLICIES
 from bob.data.readers import READERS
 
@@ -50,6 +50,8 @@ def resolve_dataset(
     if not text.strip():
         raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
     kind, target, extra = _parse(text, data_dir)
+    if kind in PICTURES_ALONE and not labelled and not text.startswith(f"{kind}:") and Path(target).is_dir():
+        kind = "imagefolder"
     if kind == "imagefolder" and not labelled:
         extra = {**extra, "suspected": False}
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)

@@ -133,15 +133,6 @@ def test_classes_that_differ_in_case_alone_are_refused(root, cache):
     assert resolved(root.parent / "letters", cache).classes == ("A", "a")
 
 
-def yolo(root):
-    for split in ("train", "val"):
-        flat(root / "images" / split)
-        (root / "labels" / split).mkdir(parents=True)
-        for index in range(4):
-            (root / "labels" / split / f"{index}.txt").write_text("0 0.5 0.5 0.3 0.4\n")
-    (root / "data.yaml").write_text("train: images/train\nval: images/val\nnames:\n  0: cell\n")
-
-
 def yolo_beside(root):
     for split in ("train", "test"):
         for name in ("cat", "dog"):
@@ -174,7 +165,6 @@ def coco_of_another_name(root):
 
 
 KINDS = {
-    "yolo": (yolo, r"files \.txt of the same names: these look like boxes in YOLO"),
     "yolo_beside": (yolo_beside, r"files \.txt of the same names: these look like boxes in YOLO"),
     "table": (table, "only class folder is called 'img', with the file 'labels.csv' beside it"),
     "labels": (masks_called_labels, "'images' and 'labels' look like pictures and their masks"),
