@@ -13,6 +13,9 @@ from yolo_toys import LINES, SIZE, YAML, labelled, yolo_folder
 from bob.core.errors import BobError, DataError
 from bob.data.dense_pictures import open_dense
 from bob.data.resolve import resolve_dataset
+from bob.data.yolo_description import find_description
+from bob.data.yolo_parse import parse_yolo
+from bob.data.yolo_places import find_splits
 
 COUNTS = {"train": 30, "val": 4, "test": 4}
 
@@ -306,39 +309,54 @@ def _mutated(content: bytes, rng: random.Random) -> bytes:
 
 
 def test_whatever_is_done_to_the_files_the_result_is_valid_or_an_error_that_says_why(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # 500 caches that nobody needs after a power cut
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # caches that nobody needs after a power cut
     root = tmp_path / "set"
     polygons = [f"{k % 2} 0.1 0.{k} 0.6 0.25 0.55 0.9 0.2 0.8\n" for k in range(10, 35)]
     lines = "".join([LINES.splitlines(keepends=True)[0], *polygons])
-    yolo_folder(root, {"train": 2, "val": 1}, lines=lines, yaml=YAML.replace("test: images/test\n", ""))
+    yaml = YAML.replace("test: images/test\n", "")
+    yolo_folder(root, {"train": 2, "val": 1}, lines=lines, yaml=yaml)
     (root / "train.txt").write_text("images/train/000.png\nimages/train/001.png\n")
-    good = {path: path.read_bytes() for path in (*root.glob("labels/*/*.txt"), root / "data.yaml", root / "train.txt")}
-    by_list = good[root / "data.yaml"].replace(b"images/train", b"train.txt")
+    (root / "lists.yaml").write_text(yaml.replace("images/train", "train.txt"))
+    spoilt = (*root.glob("labels/*/*.txt"), *root.glob("*.yaml"), root / "train.txt")
     rng = random.Random(0)
     outcomes = {True: 0, False: 0}
     for turn in range(500):
-        good[root / "data.yaml"] = by_list if turn % 2 else by_list.replace(b"train.txt", b"images/train")
-        for path, content in good.items():
-            path.write_bytes(content)
-        path = rng.choice(list(good))
-        path.write_bytes(_mutated(good[path], rng))
+        path = rng.choice(spoilt)
+        content = path.read_bytes()
+        path.write_bytes(_mutated(content, rng))
+        named = path if path.suffix == ".yaml" else root / rng.choice(("data.yaml", "lists.yaml"))
         try:
-            outcomes[_is_valid(root / "data.yaml" if turn % 3 else root, cache)] += 1
+            outcomes[_is_valid(named, cache) if turn % 10 == 0 else _parses(root, named.name)] += 1
         except BobError as error:
             outcomes[False] += 1
             assert len(error.message) > 20
+        path.write_bytes(content)
     assert min(outcomes.values()) > 50
 
 
-def _is_valid(root, cache):
-    spec = resolved(root, cache)
+def _parses(root, file):
+    said = find_description(root, file)
+    found = find_splits(root, said)
+    parsed = parse_yolo(root, found.splits, said.names or found.names, frozenset(one.path for one in found.entries))
+    for part in parsed.splits.values():
+        assert sum(part.trainable().values()) == len(part._boxes) == len(part._masks)
+        assert all(0 <= label < len(parsed.classes) for label in part.trainable())
+        _require_boxes(np.reshape(part._boxes, (-1, 4)), np.array(part._area))
+    return True
+
+
+def _is_valid(path, cache):
+    spec = resolved(path, cache)
     for split, count in spec.sizes:
         part = open_dense(spec, split, annotation=spec.annotations[-1], cache_dir=cache)
-        assert len(part) <= count
+        assert len(part) <= count and part.sizes.tolist() == [[30, 40]] * len(part)
         for index in range(len(part)):
-            found, (height, width) = part.instances(index), part.sizes[index].tolist()
-            assert (height, width) == (30, 40) and np.isfinite(found.boxes).all()
+            found = part.instances(index)
             assert ((found.labels >= 0) & (found.labels < len(spec.classes))).all()
-            assert (found.boxes >= -1).all() and (found.boxes <= [width + 1, height + 1] * 2).all()
-            assert (found.boxes[:, 2:] > found.boxes[:, :2]).all() and (found.area > 0).all()
+            _require_boxes(found.boxes, found.area)
     return True
+
+
+def _require_boxes(boxes, area):
+    assert np.isfinite(boxes).all() and (boxes >= -1).all() and (boxes <= [41, 31] * 2).all()
+    assert (boxes[:, 2:] > boxes[:, :2]).all() and (area > 0).all()
