@@ -137,6 +137,18 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("masks", mask_folders),
 )
 
+# What a folder is recognised by, in words, for who asks why it is read so.
+REASONS = {
+    "coco": "a JSON file holds COCO's annotations",
+    "voc": "Annotations, ImageSets and JPEGImages lie in it, as in PASCAL VOC",
+    "ade20k": "images/training and annotations/training lie in it, as in ADE20K",
+    "cityscapes": "leftImg8bit and gtFine lie in it, as in Cityscapes",
+    "masks": "folders of pictures lie beside folders of masks",
+    "huggingface": "it is a data set saved by Hugging Face's library",
+    "idx": "IDX files (*-idx3-ubyte) lie in it, as of MNIST",
+    "imagefolder": "each folder of pictures is a class",
+}
+
 
 def dense_layout(root: Path) -> str | None:
     """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
@@ -147,3 +159,11 @@ def file_layout(path: Path) -> str | None:
     """Return the reader for a single file, by its suffix, or None."""
     name = path.name.lower()
     return next((kind for suffix, kind in FILE_KINDS.items() if name.endswith(suffix)), None)
+
+
+def reason_of(text: str, kind: str) -> str:
+    """Return in words why a data set that is named so is read by this reader."""
+    prefix = text.partition(":")[0] if ":" in text else ""
+    if prefix and "/" not in prefix:
+        return f"its name says so ({prefix}:)"
+    return REASONS.get(kind, "its name is known")
