@@ -68,19 +68,24 @@ def mask_places(root: Path) -> dict[str, MaskPlace]:
     Raises:
         DataError: Two folders may hold the pictures, or the masks, of one split.
     """
-    found = _within_splits(root) or _within_parts(root) or _beside(root)
+    inner = _folders(root)
+    found = _within_splits(root, inner) or _within_parts(root, inner) or _beside(root, inner)
     if found:
         return found
-    found = _by_split(root, ((split, _shared(folder)) for split, folder in _splits(root)))
+    found = _by_split(root, ((split, _shared(folder, _folders(folder))) for split, folder in _splits(inner)))
     if found:
         return found
-    alone = _shared(root)
+    alone = _shared(root, inner)
     return {"all": alone} if alone else {}
 
 
 def without_masks(root: Path, places: dict[str, MaskPlace]) -> list[Path]:
     """Return the folders of splits that hold pictures and are not among the places, as they have no masks."""
-    return [folder for split, folder in _splits(root) if split not in places and any(map(is_picture, _peek(folder)))]
+    return [
+        folder
+        for split, folder in _splits(_folders(root))
+        if split not in places and any(map(is_picture, _peek(folder)))
+    ]
 
 
 def mask_end(name: str) -> tuple[str, str] | None:
@@ -89,24 +94,25 @@ def mask_end(name: str) -> tuple[str, str] | None:
     return (match[1], name[len(match[1]) :].lower()) if match else None
 
 
-def _within_splits(root: Path) -> dict[str, MaskPlace]:
+def _within_splits(root: Path, inner: list[Path]) -> dict[str, MaskPlace]:
     """Read SPLIT/images with SPLIT/masks."""
-    found = _by_split(root, ((split, _parts(folder)) for split, folder in _splits(root)))
+    folders = [(split, folder, _folders(folder)) for split, folder in _splits(inner)]
+    found = _by_split(root, ((split, _parts(folder, within)) for split, folder, within in folders))
     # What one split is called tells that the others, whose names may fit badly, are meant to be read too.
-    rest = ((split, _parts(folder, paired=False)) for split, folder in _splits(root) if split not in found)
+    rest = ((split, _parts(folder, within, paired=False)) for split, folder, within in folders if split not in found)
     return found and found | _by_split(root, rest)
 
 
-def _within_parts(root: Path) -> dict[str, MaskPlace]:
+def _within_parts(root: Path, inner: list[Path]) -> dict[str, MaskPlace]:
     """Read images/SPLIT with masks/SPLIT, or images with masks."""
-    place = _parts(root)
+    place = _parts(root, inner)
     if place is None:
         return {}
-    pictures, masks = _splits(place.pictures), _splits(place.masks)
+    pictures, masks = _splits(_folders(place.pictures)), _splits(_folders(place.masks))
     if not pictures or not masks:
         return {"all": place}
-    inner = ((split, MaskPlace(folder, other)) for split, folder in pictures for same, other in masks if split == same)
-    return _by_split(root, inner)
+    pairs = ((split, MaskPlace(folder, other)) for split, folder in pictures for same, other in masks if split == same)
+    return _by_split(root, pairs)
 
 
 def _by_split(root: Path, places: Iterable[tuple[str, MaskPlace | None]]) -> dict[str, MaskPlace]:
@@ -120,11 +126,11 @@ def _by_split(root: Path, places: Iterable[tuple[str, MaskPlace | None]]) -> dic
     return found
 
 
-def _beside(root: Path) -> dict[str, MaskPlace]:
+def _beside(root: Path, inner: list[Path]) -> dict[str, MaskPlace]:
     """Read ``train`` with ``trainannot``, ``train_labels`` or ``train_masks``, and so for the other splits."""
     pictures: dict[str, list[Path]] = {}
     masks: dict[str, list[Path]] = {}
-    for folder in _folders(root):
+    for folder in inner:
         split, word = _split_and_word(folder.name)
         if split and word in ("", *PICTURE_WORDS) and any(map(is_picture, _names_in(folder))):
             pictures.setdefault(split, []).append(folder)
@@ -150,14 +156,14 @@ def _split_and_word(name: str) -> tuple[str | None, str]:
     return None, text
 
 
-def _parts(folder: Path, *, paired: bool = True) -> MaskPlace | None:
+def _parts(folder: Path, inner: list[Path], *, paired: bool = True) -> MaskPlace | None:
     """Return the folder of pictures and that of masks in a folder, told by what they are called and hold.
 
     Args:
         folder: Where they lie.
+        inner: The folders in it.
         paired: Whether masks must be named after their pictures; those in ``images`` and ``masks`` never need to.
     """
-    inner = _folders(folder)
     plain = [one for word in PLAIN for one in inner if one.name == word]
     named = [one for one in inner if one.name.casefold() in PICTURE_WORDS]
     pictures = [one for one in named if any(map(is_picture, _peek(one)))]
@@ -185,10 +191,9 @@ def _only(root: Path, folders: list[Path], what: str) -> Path:
     return folders[0]
 
 
-def _shared(folder: Path) -> MaskPlace | None:
+def _shared(folder: Path, inner: list[Path]) -> MaskPlace | None:
     """Return the folder, or the folder of pictures in it, if pictures and masks with endings lie side by side there."""
-    inner = [one for one in _folders(folder) if one.name.casefold() in PICTURE_WORDS]
-    for one in (folder, *inner):
+    for one in (folder, *(one for one in inner if one.name.casefold() in PICTURE_WORDS)):
         names = [name for name in _names_in(one) if is_picture(name)]
         place = MaskPlace(one, one)
         if names and LEAST_SHARE * _paired(place, names, len(names)) >= len(names):
@@ -227,12 +232,12 @@ def _require_maps_alone(root: Path, place: MaskPlace) -> None:
     names = _peek(place.masks)
     others = [name for name in names if PurePosixPath(name).suffix.lower() in ANNOTATIONS and not _is_table(name)]
     if others:
-        maps = next(name for name in names if is_picture(name)) if any(map(is_picture, names)) else "maps"
+        shown = next(filter(is_picture, names), "pictures")
         raise DataError(
-            f"{place.masks} holds {maps}, as maps of classes are, and {others[0]}, as boxes or polygons are: "
+            f"{place.masks} holds {shown}, as maps of classes are, and {others[0]}, as boxes or polygons are: "
             "nobody can tell which of them is meant.",
-            hint=f"Name it masks:{root} to have the maps read, or move them out of it (or rename the folder to 'masks' "
-            "and move the other files out).",
+            hint=f"Name it masks:{root} to have the maps read; or rename: keep the maps in a folder 'masks', or take "
+            "them away to have the other files read.",
         )
 
 
@@ -240,9 +245,9 @@ def _is_table(name: str) -> bool:
     return PurePosixPath(name).stem.casefold() in TABLES
 
 
-def _splits(root: Path) -> list[tuple[str, Path]]:
+def _splits(folders: list[Path]) -> list[tuple[str, Path]]:
     """Return the folders that are called as splits, with the split that each means."""
-    return [(SPLIT_NAMES[one.name.lower()], one) for one in _folders(root) if one.name.lower() in SPLIT_NAMES]
+    return [(SPLIT_NAMES[one.name.lower()], one) for one in folders if one.name.lower() in SPLIT_NAMES]
 
 
 def _folders(folder: Path) -> list[Path]:

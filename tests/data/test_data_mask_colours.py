@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 
 import numpy as np
 import pytest
@@ -310,7 +311,8 @@ def spoilt(content, rng):
     return bytes(content)
 
 
-def test_no_spoilt_table_is_more_than_an_error(tmp_path):
+def test_no_spoilt_table_is_more_than_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # a thousand small files of cache
     rng = np.random.default_rng(7)
     root = mask_folders(tmp_path / "set", {"train": 1, "val": 1, "test": 1})
     rewrite(root, coloured)
@@ -326,7 +328,8 @@ def test_no_spoilt_table_is_more_than_an_error(tmp_path):
     assert 20 < good < 480
 
 
-def test_no_spoilt_mask_is_more_than_an_error(tmp_path):
+def test_no_spoilt_mask_is_more_than_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda file: None)
     rng = np.random.default_rng(8)
     sets = [mask_folders(tmp_path / name, {"train": 1, "val": 1, "test": 1}) for name in ("grey", "coloured")]
     rewrite(sets[1], coloured)
