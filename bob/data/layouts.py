@@ -3,62 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-_STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
-# Names of folders and Hugging Face splits that count where no other stands for the same split.
-SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
+from bob.data.mask_layouts import is_masks
+from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_folders, split_of
+
+__all__ = ["SPLIT_ALIASES", "SPLIT_NAMES", "SUFFIXES", "is_picture", "split_folders", "split_of"]
+
 ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
 FILE_KINDS: dict[str, str] = {}
-SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    )
-)
-
-
-def is_picture(name: str) -> bool:
-    """Tell by its suffix whether a file should be a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast, for a million files
-
-
-def split_of(stem: str) -> str | None:
-    """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
-    match = _STEM.fullmatch(stem.lower())
-    return SPLIT_NAMES.get(match[1]) if match else None
-
-
-def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
-    """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
-    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
-    return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
+ADE20K_FOLDER = "ADEChallengeData2016"
+LOOKED_AT = 64  # names in a folder that tell what it is
 
 
 def coco_files(root: Path) -> list[Path]:
@@ -108,33 +66,36 @@ def is_ade20k(root: Path) -> bool:
     return all((root / name / "training").is_dir() for name in ("images", "annotations"))
 
 
+def ade20k_root(root: Path) -> Path | None:
+    """Return ADEChallengeData2016 if ``root`` is that or holds it, told by its names, or None.
+
+    A set of one's own may have the folders too; ADE20K's list of classes or its pictures' names tell the two apart.
+    """
+    for folder in (root, root / ADE20K_FOLDER):
+        if is_ade20k(folder) and (
+            ADE20K_FOLDER in folder.name or (folder / "objectInfo150.txt").is_file() or _has_ade_names(folder)
+        ):
+            return folder
+    return None
+
+
+def _has_ade_names(folder: Path) -> bool:
+    with os.scandir(folder / "images" / "training") as entries:
+        return any(entry.name.startswith("ADE_") for entry in islice(entries, LOOKED_AT))
+
+
 def is_cityscapes(root: Path) -> bool:
     """Tell whether this holds Cityscapes' pictures and fine annotations."""
     return all((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
-
-
-def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the folders of pictures and of masks of each split: SPLIT/images and SPLIT/masks, or the other way round.
-
-    Folders ``images`` and ``masks`` without splits are "all".
-    """
-    inside = {split: (path / "images", path / "masks") for split, path in split_folders(root, "masks").items()}
-    inside = {split: pair for split, pair in inside.items() if pair[0].is_dir()}
-    if inside or not ((root / "images").is_dir() and (root / "masks").is_dir()):
-        return inside
-    pictures, masks = split_folders(root / "images"), split_folders(root / "masks")
-    if pictures and masks:
-        return {split: (pictures[split], masks[split]) for split in pictures if split in masks}
-    return {"all": (root / "images", root / "masks")}
 
 
 # How a folder's reader is recognised, the most telling layout first.
 LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("coco", is_coco),
     ("voc", voc_years),
-    ("ade20k", is_ade20k),
+    ("ade20k", ade20k_root),
     ("cityscapes", is_cityscapes),
-    ("masks", mask_folders),
+    ("masks", is_masks),
 )
 
 # What a folder is recognised by, in words, for who asks why it is read so.

@@ -1,0 +1,57 @@
+"""What names of files and folders mean: splits, and pictures. Nothing is opened."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+_STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
+# Names of folders and Hugging Face splits that count where no other stands for the same split.
+SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
+SUFFIXES = frozenset(
+    (
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".png",
+        ".webp",
+        ".bmp",
+        ".gif",
+        ".tif",
+        ".tiff",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".jp2",
+        ".avif",
+    )
+)
+
+
+def is_picture(name: str) -> bool:
+    """Tell by its suffix whether a file should be a picture."""
+    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast, for a million files
+
+
+def split_of(stem: str) -> str | None:
+    """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
+    match = _STEM.fullmatch(stem.lower())
+    return SPLIT_NAMES.get(match[1]) if match else None
+
+
+def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
+    """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
+    return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
