@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from bob.core.registry import resolved
+
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -128,19 +130,20 @@ def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     return {"all": (root / "images", root / "masks")}
 
 
-# How a folder's reader is recognised, the most telling layout first.
-LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
+# How a folder's reader is recognised, the most telling layout first; what has a module of its own is named.
+LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("coco", is_coco),
     ("voc", voc_years),
     ("ade20k", is_ade20k),
     ("cityscapes", is_cityscapes),
     ("masks", mask_folders),
+    ("voc", "bob.data.voc_layout:has_voc_parts"),
 )
 
 
 def dense_layout(root: Path) -> str | None:
     """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
-    return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)
+    return next((kind for kind, recognise in LAYOUTS if resolved(recognise)(root)), None)
 
 
 def file_layout(path: Path) -> str | None:
