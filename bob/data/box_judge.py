@@ -58,7 +58,7 @@ class BoxJudge:
         self.boxes += 1
         self.shares += all(0 <= value <= 1 for value in box)
         self.outside += right > size[1] + SLACK or bottom > size[0] + SLACK
-        fits = 0 <= left and 0 <= top and left + right <= size[1] + SLACK and top + bottom <= size[0] + SLACK
+        fits = min(left, top) >= 0 and left + right <= size[1] + SLACK and top + bottom <= size[0] + SLACK
         self.sizes += fits and min(right, bottom) > 0 and (right < left or bottom < top)
 
     def look_at_mask(self, box: Sequence[float], mask_box: Sequence[float]) -> None:

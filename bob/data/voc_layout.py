@@ -36,7 +36,10 @@ class Part(NamedTuple):
 
 
 class Page(NamedTuple):
-    """One XML file and its picture, as paths relative to the root; "" where the file, or the picture, is missing."""
+    """One XML file and its picture, as paths relative to the root.
+
+    Where the XML file is missing its path is ""; where the picture is, its path is the one that it should have.
+    """
 
     page: str
     picture: str
@@ -92,9 +95,10 @@ def pages_of(root: Path, parts: dict[str, Part]) -> tuple[dict[str, FileEntry], 
         found[split] = [Page(pages[key], pictures[key]) for key in sorted(pages.keys() & pictures.keys())]
     taken = _owned(root, found)
     for split, (pages, pictures) in keyed.items():
-        lonely = sorted({*pages.values(), *pictures.values()} - taken)
-        found[split] += [Page(path, "") if is_page(path) else Page("", path) for path in lonely]
-        taken.update(lonely)
+        start = _start(root, parts[split].pictures)
+        found[split] += [Page(path, f"{start}{key}.jpg") for key, path in pages.items() if path not in taken]
+        found[split] += [Page("", path) for path in pictures.values() if path not in taken]
+        taken |= {*pages.values(), *pictures.values()}
     return files, found
 
 
@@ -176,14 +180,14 @@ class _Finder:
 
 
 def _whole(root: Path, parts: dict[str, Part | None]) -> dict[str, Part]:
-    lacking = [split for split, part in parts.items() if part is None]
-    if lacking == ["test"]:
-        log.warning("%s: the split test has no XML files with pictures: it is left out.", root)
-    elif lacking:
+    lacking = [split for split, part in parts.items() if part is None and split != "test"]
+    if lacking:
         raise DataError(
             f"{root}: the split {lacking[0]} has no XML files with pictures, as others have.",
             hint=f"Expected is {EXPECTED}. Add its files, or take its folder away.",
         )
+    if "test" in parts and parts["test"] is None:
+        log.warning("%s: the split test has no XML files with pictures: it is left out.", root)
     order = (*SPLITS, UNDIVIDED)
     return {split: part for split in order if (part := parts.get(split)) is not None}
 
@@ -216,7 +220,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 def _is_annotation(path: str) -> bool:
     """Tell by an XML file's head whether it is VOC's; in UTF-16 every other byte is zero."""
     try:
-        with open(path, "rb") as file:
+        with Path(path).open("rb") as file:
             return b"<annotation" in file.read(HEAD_BYTES).replace(b"\0", b"")
     except OSError:
         return False
@@ -236,7 +240,7 @@ def _keyed(root: Path, folder: Path, files: dict[str, FileEntry], wanted: Callab
         DataError: Two have the same.
     """
     inside(root, folder)
-    start = "" if folder == root else folder.relative_to(root).as_posix() + "/"
+    start = _start(root, folder)
     found: dict[str, str] = {}
     for entry in list_files(root, folder):
         if not wanted(entry.path):
@@ -250,3 +254,8 @@ def _keyed(root: Path, folder: Path, files: dict[str, FileEntry], wanted: Callab
         found[key] = entry.path
         files[entry.path] = entry
     return found
+
+
+def _start(root: Path, folder: Path) -> str:
+    """Return what the paths of a folder's files begin with."""
+    return "" if folder == root else folder.relative_to(root).as_posix() + "/"
