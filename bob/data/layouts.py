@@ -138,6 +138,7 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("cityscapes", is_cityscapes),
     ("masks", mask_folders),
     ("voc", "bob.data.voc_layout:has_voc_parts"),
+    ("open_images", "bob.data.open_images_layout:is_open_images"),
 )
 
 
