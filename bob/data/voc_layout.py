@@ -46,9 +46,9 @@ class Page(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """What lies directly in a folder: its folders by name in lower case, and what its files are."""
+    """What lies directly in a folder: its folders, sorted, and what its files are."""
 
-    folders: dict[str, Path]
+    folders: list[Path]
     has_pictures: bool
     has_pages: bool
 
@@ -155,15 +155,15 @@ class _Finder:
 
     def _named(self, folder: Path, names: tuple[str, ...]) -> list[Path]:
         folders = self._look(folder).folders
-        return [folders[name] for name in names if name in folders]
+        return [path for name in names for path in folders if path.name.lower() == name]
 
     def _there(self, pages: Path, pictures: Path) -> Part | None:
         return Part(pages, pictures) if self._look(pictures).has_pictures and self._look(pages).has_pages else None
 
     def _splits(self, folder: Path) -> dict[str, Path]:
         found: dict[str, Path] = {}
-        for name, path in sorted(self._look(folder).folders.items()):
-            split = SPLIT_NAMES.get(name)
+        for path in self._look(folder).folders:
+            split = SPLIT_NAMES.get(path.name.lower())
             if split in found and self.is_strict:
                 raise DataError(
                     f"{folder} holds both {found[split].name} and {path.name}, which stand for {split}.",
@@ -193,7 +193,7 @@ def _whole(root: Path, parts: dict[str, Part | None]) -> dict[str, Part]:
 
 
 def _look(folder: Path) -> _Look:
-    folders: dict[str, Path] = {}
+    folders: list[Path] = []
     pages: list[str] = []
     has_pictures = False
     with os.scandir(folder) as entries:
@@ -206,8 +206,8 @@ def _look(folder: Path) -> _Look:
             elif is_page(entry.name):
                 pages.append(entry.path)
             elif _is_folder(entry):
-                folders[entry.name.lower()] = Path(entry.path)
-    return _Look(folders, has_pictures, any(map(_is_annotation, sorted(pages)[:HEADS])))
+                folders.append(Path(entry.path))
+    return _Look(sorted(folders), has_pictures, any(map(_is_annotation, sorted(pages)[:HEADS])))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

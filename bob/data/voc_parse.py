@@ -58,7 +58,7 @@ class _Object(NamedTuple):
 
     name: str
     stated: Box | None
-    difficult: bool
+    difficult: bool | None
     difficult_word: str
     where: str
 
@@ -98,7 +98,10 @@ def parse_voc(
         DataError: An XML file is cut off or no VOC annotation, most boxes follow another convention, or two XML files
             belong to one picture.
     """
-    contents = {split: [_content(root, one.page) if one.page else None for one in pages[split]] for split in pages}
+    contents = {
+        split: [_content(root, one.page, is_devkit) if one.page else None for one in part]
+        for split, part in pages.items()
+    }
     everything = [one for part in contents.values() for content in part if content for one in content.objects]
     found = {one.name for one in everything if one.name}
     classes = CLASSES if is_devkit and found <= set(CLASSES) else tuple(sorted(found))
@@ -183,6 +186,9 @@ def _add(table: TableBuilder, picture: int, one: _Object, labels: Mapping[str, i
     if one.stated is None:
         table.faults.append(Fault("a box that is no four numbers", one.where, picture))
         return
+    if one.difficult is None:
+        table.faults.append(Fault("a difficult that is neither 0 nor 1", one.where, picture))
+        return
     left, top, right, bottom = one.stated
     box, wrong = fitted((left - 1, top - 1, right, bottom), size)
     if wrong is not None:
@@ -192,15 +198,14 @@ def _add(table: TableBuilder, picture: int, one: _Object, labels: Mapping[str, i
         table.add_object(picture, box=box, label=labels[one.name], crowd=one.difficult, area=area)
 
 
-def _content(root: Path, name: str) -> _Content:
+def _content(root: Path, name: str, is_devkit: bool) -> _Content:
     page = _annotation(root / name)
     size = tuple(_whole(page.findtext(f"size/{side}")) for side in ("height", "width"))
     objects = [
         _Object(
             name=(one.findtext("name") or "").strip(),
             stated=_corners(one),
-            # Whatever is no flag was taken for one that is set, and still is.
-            difficult=truth(one.findtext("difficult")) is not False,
+            difficult=_difficult(one.findtext("difficult"), is_devkit),
             difficult_word=(one.findtext("difficult") or "").strip(),
             where=f"{name}, object {place}",
         )
@@ -226,6 +231,12 @@ def _annotation(path: Path) -> ElementTree.Element:
     if page.tag != "annotation":
         raise DataError(f"{path} holds <{page.tag}>; a VOC <annotation> is expected.", hint=ANEW)
     return page
+
+
+def _difficult(text: str | None, is_devkit: bool) -> bool | None:
+    flag = truth(text)
+    # In a year's folder whatever is no flag was taken for one that is set, and still is.
+    return True if flag is None and is_devkit else flag
 
 
 def _corners(one: ElementTree.Element) -> Box | None:

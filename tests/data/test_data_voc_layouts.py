@@ -131,6 +131,9 @@ def test_names_that_two_files_or_two_splits_share_are_refused(root, cache):
         voc_pages(root / split, root / split, range(3))
     with pytest.raises(DataError, match="holds both val and valid"):
         resolved(root, cache)
+    (root / "valid").rename(root / "Val")
+    with pytest.raises(DataError, match="holds both Val and val"):
+        resolved(root, cache)
 
 
 def test_a_picture_without_xml_and_xml_without_a_picture_are_left_out_by_name(root, cache):
@@ -258,6 +261,14 @@ def test_exchanged_corners_are_a_fault_and_fractions_and_missing_sizes_are_read(
     first = next((part, part.ids.index("JPEGImages/0.jpg")) for part in parts if "JPEGImages/0.jpg" in part.ids)
     assert first[0].instances(first[1]).boxes[0].tolist() == [2.5, 3.25, 10, 12]
     assert all(part.sizes.tolist() == [[30, 40]] * len(part) for part in parts)
+
+
+def test_difficult_as_text_is_what_it_says_and_other_words_are_a_fault(root, cache):
+    words = ("False", "0", "true", 1, "", "unclear", *["0"] * 30)
+    page = voc_page(*(voc_object(difficult=word) for word in words), voc_object("cat"))
+    test = opened(resolved(undivided(root, page), cache), cache, "test")
+    assert test.faults == {"a difficult that is neither 0 nor 1": 4}
+    assert test.instances(0).crowd.tolist()[:6] == [False, False, True, True, False, False]
 
 
 def test_names_in_another_case_are_refused(root, cache):
