@@ -7,6 +7,7 @@ from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
 
+from bob.core.registry import resolved
 from bob.data.mask_layouts import is_masks
 from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_folders, split_of
 
@@ -89,19 +90,22 @@ def is_cityscapes(root: Path) -> bool:
     return all((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
 
 
-# How a folder's reader is recognised, the most telling layout first.
-LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
+# How a folder's reader is recognised, the most telling layout first; what has a module of its own is named.
+LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("coco", is_coco),
     ("voc", voc_years),
     ("ade20k", ade20k_root),
     ("cityscapes", is_cityscapes),
     ("masks", is_masks),
+    ("voc", "bob.data.voc_layout:has_voc_parts"),
+    ("open_images", "bob.data.open_images_layout:is_open_images"),
 )
 
 # What a folder is recognised by, in words, for who asks why it is read so.
 REASONS = {
     "coco": "a JSON file holds COCO's annotations",
-    "voc": "Annotations, ImageSets and JPEGImages lie in it, as in PASCAL VOC",
+    "voc": "XML files with boxes lie in it, as in PASCAL VOC",
+    "open_images": "annotations-bbox.csv files lie in it, as of Open Images",
     "ade20k": "images/training and annotations/training lie in it, as in ADE20K",
     "cityscapes": "leftImg8bit and gtFine lie in it, as in Cityscapes",
     "masks": "folders of pictures lie beside folders of masks",
@@ -113,7 +117,7 @@ REASONS = {
 
 def dense_layout(root: Path) -> str | None:
     """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
-    return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)
+    return next((kind for kind, recognise in LAYOUTS if resolved(recognise)(root)), None)
 
 
 def file_layout(path: Path) -> str | None:
