@@ -12,6 +12,7 @@ from bob.core.version import __version__
 
 if TYPE_CHECKING:
     from bob.api import (
+        describe_data,
         features,
         fetch,
         list_backbones,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BobError",
     "__version__",
+    "describe_data",
     "features",
     "fetch",
     "list_backbones",

@@ -19,6 +19,7 @@ from bob.runners.suite_runs import execute, fetch_of, in_this_process, planned_o
 from bob.store import load_results
 
 __all__ = [
+    "describe_data",
     "features",
     "fetch",
     "list_backbones",
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from typing_extensions import Unpack
 
+    from bob.jobs.data_overview import Overview
     from bob.jobs.estimate import Machine
     from bob.jobs.fetching import Fetched
     from bob.reporting.build import Report
@@ -92,6 +94,21 @@ def list_datasets(where: str | None = None) -> pd.DataFrame:
 def list_suites(where: str | None = None) -> pd.DataFrame:
     """Return the suites of the current folder and those that come with BoB."""
     return _frame(listed("suites", where))
+
+
+def describe_data(text: str, **folders: Unpack[Folders]) -> Overview:
+    """Return what a data set on this machine holds and how it is read; no model is loaded, torch is not imported.
+
+    Args:
+        text: A folder, a file, or a data set's name, as ``data=`` takes it elsewhere.
+        folders: See ``Folders``.
+
+    Raises:
+        DataError: It is not as its reader expects.
+    """
+    from bob.jobs import data_overview
+
+    return data_overview.describe_data(text, settings_from(folders))
 
 
 def plan(
@@ -239,7 +256,7 @@ def report(
         BobError: Rows of one table differ in what they must share, and ``mix`` is not set.
         StoreError: The results cannot be read, or ``out`` not written.
     """
-    from bob.reporting.build import build_report
+    from bob.reporting.build import build_report, expected_of
 
     attrs = {} if rows is None else rows.attrs
     folder = settings_from({"results": results or attrs.get("results")}).results_dir
@@ -248,7 +265,7 @@ def report(
         folder,
         suite=name,
         reference=reference,
-        expected=None if rows is None else _expected(rows),
+        expected=None if rows is None else expected_of(rows),
         out_dir=Path(out).expanduser() if out else folder / "report" / (name or "all"),
         mix=mix,
         max_latency_ms=max_latency_ms,
@@ -299,11 +316,11 @@ def features(
         DataError: The data set has no labels, or cannot be read.
     """
     from bob.runners.local.display import one_bar
-    from bob.tasks.direct_use import features_of
+    from bob.tasks.direct_use import features_of, input_of
 
     for plugin in texts(plugins):
         load_plugin(plugin)
-    settings: dict[str, Any] = {"image_size": image_size or _own_size(backbone), "precision": precision}
+    settings: dict[str, Any] = {"image_size": image_size or input_of(backbone, None).image_size, "precision": precision}
     if max_pictures is not None:
         settings |= dict.fromkeys(("max_train", "max_val", "max_test"), max_pictures)
     request = Request(
@@ -373,21 +390,7 @@ def load_transform(
     return eval_transform(input_of(name, image_size, multiple=32 if pyramid else 1))
 
 
-def _expected(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return what a report expects to find: the jobs of some rows."""
-    names = ["job_id", "backbone", "task", "dataset", "protocol", "seed", "is_control"]
-    return [
-        {**{str(name): value for name, value in row.items()}, "missing": None} for row in rows[names].to_dict("records")
-    ]
-
-
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(rows)
-
-
-def _own_size(name: str) -> int:
-    from bob.backbones import catalogue
-
-    return catalogue.find(name).input.image_size

@@ -67,6 +67,7 @@ LAYERS = (
         "bob.heads",
         "bob.jobs.plan",
         "bob.jobs.plan_data",
+        "bob.jobs.data_overview",
         "bob.jobs.fetching",
         "bob.jobs.listings",
         "bob.reporting",

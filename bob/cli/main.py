@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Sequence
 from bob.cli.slurm_options import add_cluster_options, add_submit_options
 from bob.core.errors import BobError
 from bob.core.registry import load_reference
-from bob.core.text import VisibleFormatter, visible
+from bob.core.text import OnceFilter, VisibleFormatter, visible
 from bob.core.version import __version__
 
 EXAMPLES = """\
@@ -19,6 +20,7 @@ examples:
   bob run small_backbones                          run a suite, or what is missing of it
   bob run --backbone resnet50.a1_in1k --protocol linear --data ~/pets
   bob plan small_backbones                         what would run, and how long
+  bob data ~/pets                                  what a folder of pictures holds, and how it is read
   bob list backbones --filter dino                 the catalogue
   bob report --results results                     the ranking of what is there
 
@@ -35,6 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(VisibleFormatter())
+        logging.lastResort.filters = [OnceFilter()]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what a terminal cannot write becomes a question mark, not an error
+            stream.reconfigure(errors="replace")
     try:
         return load_reference(options.handler)(options)
     except BobError as error:
@@ -63,6 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"bob {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_list(commands)
+    _add_data(commands)
     _add_suite_commands(commands)
     _add_result_commands(commands)
     _add_queue_commands(commands)
@@ -86,6 +93,22 @@ def _add_list(commands: _Commands) -> None:
     parser.add_argument("what", choices=kinds)
     parser.add_argument("--filter", metavar="TEXT", help="a word, or a condition such as 'params_m < 30'")
     parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with your own entries")
+    _add_json(parser)
+
+
+def _add_data(commands: _Commands) -> None:
+    parser = _command(
+        commands,
+        "data",
+        "bob.cli.data_commands:data",
+        "Show what a data set holds and how it is read, without a model.",
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="a folder, a file, or a data set's name")
+    parser.add_argument("--check", action="store_true", help="decode every picture (kept, as a run does it)")
+    parser.add_argument("--sheet", metavar="FILE", help="where the contact sheet goes (default: RESULTS/data/NAME.png)")
+    parser.add_argument("--no-sheet", action="store_true", help="draw no contact sheet")
+    parser.add_argument("--plugin", action="append", metavar="FILE", help="a Python file with your own readers")
+    _add_folders(parser)
     _add_json(parser)
 
 

@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bob.core.text import counted
+from bob.data.dataset import DatasetSpec
 from bob.jobs.job import Job
 from bob.runners.suite_runs import Planned
 
@@ -24,6 +25,8 @@ def print_plan(console: Console, planned: Planned) -> None:
     skipped = [job for job in plan.jobs if job.missing and job.id not in done]
     console.print(f"[bold]{escape(suite.name)}[/]  {escape(suite.title)}", highlight=False)
     console.print(f"{_cells(plan.jobs)}\n", highlight=False, soft_wrap=True)
+    for line in data_lines(plan.jobs):
+        console.print(line, highlight=False, soft_wrap=True)
     if to_run:
         console.print(_table(plan.jobs, done))
     console.print(
@@ -66,6 +69,19 @@ def _cells(jobs: Sequence[Job]) -> str:
     for job in jobs:
         by_task[job.task, job.dataset][job.protocol] = None
     return "\n".join(f"{task} on {escape(data)}: {', '.join(names)}" for (task, data), names in by_task.items())
+
+
+def data_lines(jobs: Sequence[Job]) -> list[str]:
+    """Return a line for each data set on this machine that jobs use: how it is read, its classes, its sizes."""
+    specs = {job.dataset_spec.fingerprint: job.dataset_spec for job in jobs if job.dataset_spec is not None}
+    for job in jobs:
+        specs |= {other.fingerprint: other.spec for other in job.others if other.spec is not None}
+    return [_data_line(spec) for spec in specs.values()]
+
+
+def _data_line(spec: DatasetSpec) -> str:
+    sizes = ", ".join(f"{count} {split}" for split, count in spec.sizes)
+    return f"data {escape(spec.name)}: {spec.kind}, {counted(len(spec.classes), 'class', 'classes')}, {sizes}"
 
 
 def _weights(job: Job) -> str:

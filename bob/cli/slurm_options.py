@@ -71,7 +71,10 @@ def refuse_misplaced_options(options: argparse.Namespace) -> None:
     known = (*(name for name in FLAGS if name != "processes"), "cluster", "dry_run", "wait")
     given = [name for name in known if getattr(options, name, None)]
     if options.executor == "local" and given:
-        raise ConfigError(f"{_flags(given)} goes with --executor slurm.", hint="Add --executor slurm, or leave it out.")
+        dry = " 'bob plan' shows what would run on this machine." if "dry_run" in given else ""
+        raise ConfigError(
+            f"{_flags(given)} goes with --executor slurm.", hint=f"Add --executor slurm, or leave it out.{dry}"
+        )
     given = [name for name, default in LOCAL.items() if getattr(options, name, default) != default]
     if options.executor == "slurm" and given:
         raise ConfigError(

@@ -41,6 +41,21 @@ class VisibleFormatter(logging.Formatter):
         return visible(super().format(record))
 
 
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 job", "2 jobs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+class OnceFilter(logging.Filter):
+    """Lets each warning through once: several parts of a command may meet the same fault."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._seen: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Tell whether a record's text was not there before."""
+        text = record.getMessage()
+        is_new = text not in self._seen
+        self._seen.add(text)
+        return is_new
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun: "1 job", "2 jobs"; ``plural`` where an s alone does not make it."""
+    return f"{number} {noun}" if number == 1 else f"{number} {plural or noun + 's'}"

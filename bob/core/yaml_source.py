@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -26,27 +26,45 @@ class YamlSource:
         data: The content as plain Python values.
         lines: One-based line by path of keys and indices; for a mapping's entry, the line of its key. Empty if the
             content was not read from a text.
+        given: What was said beside the text in place of a part of it, by its path: ``{("seeds",): "--set seeds=3"}``.
+        changed: The same of entries of which only a part was replaced.
     """
 
     name: str
     data: Any
     lines: dict[Path, int]
+    given: dict[Path, str] = field(default_factory=dict)
+    changed: dict[Path, str] = field(default_factory=dict)
 
     def line(self, location: Sequence[str | int]) -> int:
         """Return the line of the deepest part of ``location`` that the text has."""
         return self.lines.get(self.known_path(location), 1)
 
     def at(self, location: Sequence[str | int]) -> str:
-        """Return ``FILE:LINE: `` for the head of a message; nothing for content that was not read from a text."""
-        return f"{self.name}:{self.line(location)}: " if self.lines else ""
+        """Return ``FILE:LINE: `` for the head of a message, or what was given in place of the text.
+
+        Nothing for content that was not read from a text.
+        """
+        if given := _deepest(self.given, location):
+            return f"{given}: "
+        if not self.lines:
+            return ""
+        changed = _deepest(self.changed, location)
+        return f"{self.name}:{self.line(location)}{f', with {changed}' if changed else ''}: "
 
     def known_path(self, location: Sequence[str | int]) -> Path:
         """Return ``location`` without the parts that are no keys of the text (a validator adds its own)."""
         path: Path = ()
         for part in location:
-            if (*path, part) in self.lines:
+            if (*path, part) in self.lines or (*path, part) in self.given:
                 path = (*path, part)
         return path
+
+
+def _deepest(texts: Mapping[Path, str], location: Sequence[str | int]) -> str | None:
+    """Return what is said of the longest part of a location."""
+    found = (texts.get(tuple(location[:length])) for length in range(len(location), 0, -1))
+    return next(filter(None, found), None)
 
 
 def parse_yaml(text: str, *, name: str) -> YamlSource:

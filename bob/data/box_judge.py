@@ -27,6 +27,8 @@ class BoxJudge:
         masked: Those that have a mask as well.
         apart: Those whose mask lies elsewhere.
         exchanged: Those whose mask would fit with x and y exchanged.
+        sizes: Stated corners that would fit as [left, top, width, height], and cannot be corners.
+        hint: What the format's boxes are, and what to do.
     """
 
     boxes: int = 0
@@ -36,6 +38,8 @@ class BoxJudge:
     masked: int = 0
     apart: int = 0
     exchanged: int = 0
+    sizes: int = 0
+    hint: str = HINT
 
     def look(self, box: Sequence[float], size: tuple[int, int], area: float | None) -> None:
         """Look at a stated [left, top, width, height] in a picture of (height, width), and at its stated area."""
@@ -48,6 +52,15 @@ class BoxJudge:
         as_corners = (width - left) * (height - top)
         says = area is not None and _same(area, as_corners) and not _same(area, width * height)
         self.corners += fits and (is_outside or says)
+
+    def look_at_corners(self, box: Sequence[float], size: tuple[int, int]) -> None:
+        """Look at stated corners (left, top, right, bottom), in pixels, in a picture of (height, width)."""
+        left, top, right, bottom = box
+        self.boxes += 1
+        self.shares += all(0 <= value <= 1 for value in box)
+        self.outside += right > size[1] + SLACK or bottom > size[0] + SLACK
+        fits = min(left, top) >= 0 and left + right <= size[1] + SLACK and top + bottom <= size[0] + SLACK
+        self.sizes += fits and min(right, bottom) > 0 and (right < left or bottom < top)
 
     def look_at_mask(self, box: Sequence[float], mask_box: Sequence[float]) -> None:
         """Look at the corners of a stated box and of its mask's, (left, top, right, bottom) each."""
@@ -69,19 +82,25 @@ class BoxJudge:
             raise DataError(
                 f"{file}: {self.shares} of {self.boxes} boxes have four numbers from 0 to 1: they look like shares of "
                 "the picture, as YOLO writes them.",
-                hint=HINT,
+                hint=self.hint,
+            )
+        if self.sizes > most:
+            raise DataError(
+                f"{file}: {self.sizes} of {self.boxes} boxes end before they begin and would fit as left, top, width "
+                "and height.",
+                hint=self.hint,
             )
         if self.corners > most:
             raise DataError(
                 f"{file}: {self.corners} of {self.boxes} boxes look like corners (left, top, right, bottom): read as "
                 "COCO's they leave their pictures, or have another area than is stated.",
-                hint=HINT,
+                hint=self.hint,
             )
         if self.outside > most:
             raise DataError(
                 f"{file}: {self.outside} of {self.boxes} boxes leave their pictures: they may be of pictures of "
                 "another size, or of another convention.",
-                hint=HINT,
+                hint=self.hint,
             )
         if self.masked >= LEAST and self.apart > self.masked / 2:
             looks = "; with x and y exchanged they would fit" if self.exchanged > self.masked / 2 else ""

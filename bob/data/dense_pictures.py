@@ -15,7 +15,7 @@ from PIL import Image
 from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.annotations import Instances
 from bob.data.dataset import DatasetSpec
-from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, NOTED, REPAIRED, Fault
 from bob.data.judge import MAX_BAD_SHARE
 from bob.data.pictures import (
     NAMED_AT_MOST,
@@ -146,9 +146,13 @@ def _counted(faults: Sequence[Fault], *effects: str) -> dict[str, int]:
 
 
 def _report_faults(spec: DatasetSpec, split: str, faults: Sequence[Fault], *, asked: int | None) -> None:
+    place = f"data set {spec.name!r}, split {split!r}"
+    noted = [fault for fault in faults if fault.effect == NOTED]
+    if noted:
+        log.warning("D%s: %s.", place[1:], _named(noted))
+    faults = [fault for fault in faults if fault.effect != NOTED]
     if not faults:
         return
-    place = f"data set {spec.name!r}, split {split!r}"
     if dict(spec.options).get("policy") == "error":
         raise DataError(
             f"{place}: {len(faults)} annotations are faulty: {_named(faults)}.",

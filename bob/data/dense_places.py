@@ -35,6 +35,11 @@ PLACES = {
         layout="JPEGImages/, Annotations/, ImageSets/, SegmentationClass/",
         source="'bob fetch SUITE' downloads VOCtrainval_11-May-2012.tar (2 GB), or unpack it yourself",
     ),
+    "open_images": Place(
+        folders=("open_images", "open-images", "openimages", "OpenImages", "open-images-v7", "open-images-v6"),
+        layout="SPLIT-annotations-bbox.csv, class-descriptions-boxable.csv, SPLIT/*.jpg",
+        source="Download the CSV files and the pictures that you need as storage.googleapis.com/openimages/web says",
+    ),
     "ade20k": Place(
         folders=("ADEChallengeData2016", "ade20k", "ADE20K", "ade20k/ADEChallengeData2016", "ade/ADEChallengeData2016"),
         layout="images/training/, images/validation/, annotations/training/, annotations/validation/",

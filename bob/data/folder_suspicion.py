@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 from bob.core.errors import DataError
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.fingerprint import inside
-from bob.data.layouts import SPLIT_NAMES
+from bob.data.mask_layouts import LEAST_SHARE, MASK_WORDS, mask_end
 from bob.data.mask_pictures import INDEX_MODES
+from bob.data.split_names import SPLIT_NAMES
 
 PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
-LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
+LABEL_WORDS = frozenset((*MASK_WORDS, "bboxes", "boxes"))
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
 MOST_LABELS = 64
@@ -52,7 +53,12 @@ def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequen
 
 def _by_pictures(root: Path, paths: Sequence[str], classes: Sequence[str], ignored: Sequence[str]) -> str | None:
     """Return what one stored split looks like by its pictures, their folders, and the files among them."""
-    return _by_annotation_files(paths, ignored) or _by_names(root, paths, classes) or _by_stems(root, paths, classes)
+    return (
+        _by_annotation_files(paths, ignored)
+        or _by_names(root, paths, classes)
+        or _by_mask_endings(paths)
+        or _by_stems(root, paths, classes)
+    )
 
 
 def _may_be_class(path: Path) -> bool:
@@ -80,8 +86,8 @@ def _by_names(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str |
     labels = [name for name, word in words.items() if word in LABEL_WORDS]
     if labels and pictures:
         return (
-            f"{pictures[0]!r} and {labels[0]!r} look like pictures and their masks: as such they are read from "
-            "SPLIT/images and SPLIT/masks (masks:FOLDER)"
+            f"{pictures[0]!r} and {labels[0]!r} look like pictures and their masks: as such they are read "
+            "(masks:FOLDER) if each mask is called as its picture, or so with an ending (NAME_mask.png)"
         )
     if pictures and len(words) == 1:
         beside = _labels_beside(root, root / PurePosixPath(paths[0]).parent)
@@ -99,6 +105,15 @@ def _labels_beside(root: Path, folder: Path) -> str | None:
             if path.suffix.lower() in (*TABLES, ".json", ".yaml", ".yml"):
                 return f"the file {path.name!r}"
     return None
+
+
+def _by_mask_endings(paths: Sequence[str]) -> str | None:
+    """Tell masks among the pictures of the classes: ``CLASS/NAME_mask.png`` beside ``CLASS/NAME.png``."""
+    stems = {PurePosixPath(path).with_suffix("").as_posix() for path in paths}
+    masks = sorted(stem for stem in stems if (parts := mask_end(stem)) and parts[0] in stems)
+    if LEAST_SHARE * len(masks) < len(stems):
+        return None
+    return f"{len(masks)} of its pictures are called as masks of others ({masks[0]})"
 
 
 def _by_stems(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:

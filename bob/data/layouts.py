@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
-from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_of
-from bob.data.yolo_layout import is_yolo
+from bob.core.registry import resolved
+from bob.data.mask_layouts import is_masks
+from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_folders, split_of
 
-__all__ = ["SPLIT_ALIASES", "SPLIT_NAMES", "SUFFIXES", "is_picture", "split_of"]
+__all__ = ["SPLIT_ALIASES", "SPLIT_NAMES", "SUFFIXES", "is_picture", "split_folders", "split_of"]
 
 ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
 FILE_KINDS: dict[str, str] = {".yaml": "yolo", ".yml": "yolo"}
-# Of these, folders that look like classes were read as pictures alone where no labels are asked for, and still are.
+# Folders of these that look like classes were read as pictures alone where no labels are asked for, and still are.
 PICTURES_ALONE = ("yolo",)
-
-
-def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
-    """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
-    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
-    return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
+ADE20K_FOLDER = "ADEChallengeData2016"
+LOOKED_AT = 64  # names in a folder that tell what it is
 
 
 def coco_files(root: Path) -> list[Path]:
@@ -70,43 +69,70 @@ def is_ade20k(root: Path) -> bool:
     return all((root / name / "training").is_dir() for name in ("images", "annotations"))
 
 
+def ade20k_root(root: Path) -> Path | None:
+    """Return ADEChallengeData2016 if ``root`` is that or holds it, told by its names, or None.
+
+    A set of one's own may have the folders too; ADE20K's list of classes or its pictures' names tell the two apart.
+    """
+    for folder in (root, root / ADE20K_FOLDER):
+        if is_ade20k(folder) and (
+            ADE20K_FOLDER in folder.name or (folder / "objectInfo150.txt").is_file() or _has_ade_names(folder)
+        ):
+            return folder
+    return None
+
+
+def _has_ade_names(folder: Path) -> bool:
+    with os.scandir(folder / "images" / "training") as entries:
+        return any(entry.name.startswith("ADE_") for entry in islice(entries, LOOKED_AT))
+
+
 def is_cityscapes(root: Path) -> bool:
     """Tell whether this holds Cityscapes' pictures and fine annotations."""
     return all((root / name).is_dir() for name in ("leftImg8bit", "gtFine"))
 
 
-def mask_folders(root: Path) -> dict[str, tuple[Path, Path]]:
-    """Return the folders of pictures and of masks of each split: SPLIT/images and SPLIT/masks, or the other way round.
-
-    Folders ``images`` and ``masks`` without splits are "all".
-    """
-    inside = {split: (path / "images", path / "masks") for split, path in split_folders(root, "masks").items()}
-    inside = {split: pair for split, pair in inside.items() if pair[0].is_dir()}
-    if inside or not ((root / "images").is_dir() and (root / "masks").is_dir()):
-        return inside
-    pictures, masks = split_folders(root / "images"), split_folders(root / "masks")
-    if pictures and masks:
-        return {split: (pictures[split], masks[split]) for split in pictures if split in masks}
-    return {"all": (root / "images", root / "masks")}
-
-
-# How a folder's reader is recognised, the most telling layout first.
-LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
+# How a folder's reader is recognised, the most telling layout first; what has a module of its own is named.
+LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("coco", is_coco),
     ("voc", voc_years),
-    ("ade20k", is_ade20k),
+    ("ade20k", ade20k_root),
     ("cityscapes", is_cityscapes),
-    ("masks", mask_folders),
-    ("yolo", is_yolo),
+    ("masks", is_masks),
+    ("voc", "bob.data.voc_layout:has_voc_parts"),
+    ("open_images", "bob.data.open_images_layout:is_open_images"),
+    ("yolo", "bob.data.yolo_layout:is_yolo"),
 )
+
+# What a folder is recognised by, in words, for who asks why it is read so.
+REASONS = {
+    "coco": "a JSON file holds COCO's annotations",
+    "voc": "XML files with boxes lie in it, as in PASCAL VOC",
+    "open_images": "annotations-bbox.csv files lie in it, as of Open Images",
+    "ade20k": "images/training and annotations/training lie in it, as in ADE20K",
+    "cityscapes": "leftImg8bit and gtFine lie in it, as in Cityscapes",
+    "yolo": "text files of numbers for its pictures, or a data.yaml, lie in it, as of YOLO",
+    "masks": "folders of pictures lie beside folders of masks",
+    "huggingface": "it is a data set saved by Hugging Face's library",
+    "idx": "IDX files (*-idx3-ubyte) lie in it, as of MNIST",
+    "imagefolder": "each folder of pictures is a class",
+}
 
 
 def dense_layout(root: Path) -> str | None:
     """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
-    return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)
+    return next((kind for kind, recognise in LAYOUTS if resolved(recognise)(root)), None)
 
 
 def file_layout(path: Path) -> str | None:
     """Return the reader for a single file, by its suffix, or None."""
     name = path.name.lower()
     return next((kind for suffix, kind in FILE_KINDS.items() if name.endswith(suffix)), None)
+
+
+def reason_of(text: str, kind: str) -> str:
+    """Return in words why a data set that is named so is read by this reader."""
+    prefix = text.partition(":")[0] if ":" in text else ""
+    if prefix and "/" not in prefix:
+        return f"its name says so ({prefix}:)"
+    return REASONS.get(kind, "its name is known")

@@ -15,6 +15,7 @@ from PIL import Image
 from bob.core.errors import DataError
 from bob.core.files import write_bytes
 from bob.data.annotations import IGNORE
+from bob.data.colour_lookup import ColourLookup
 from bob.data.decode import BROKEN_PICTURE, open_picture, refuse_bomb
 from bob.data.orientation import may_fit, oriented
 from bob.data.readers.base import DenseSamples, Samples
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 INVALID = 254  # in a table of labels: no class has this label
 MAX_CLASSES = 254
-INDEX_MODES = ("L", "P", "1", "I", "I;16")
+INDEX_MODES = ("L", "P", "1", "I", "I;16", "I;16B", "I;16L")
 THREADS = 8
 NAMED_AT_MOST = 20
 SIZES_VERSION = 1
@@ -49,6 +50,8 @@ def read_indices(image: Image.Image) -> np.ndarray:
         ValueError: It holds colours, or labels above 255.
     """
     refuse_bomb(image)
+    if image.mode == "F":
+        raise ValueError("the mask holds decimal numbers (mode F); whole numbers of classes are expected")
     if image.mode not in INDEX_MODES:
         raise ValueError(f"the mask has mode {image.mode}; grey or palette pixels that are class numbers are expected")
     values = np.asarray(image)
@@ -69,6 +72,7 @@ class MaskPairs:
         masks: The masks' paths; "" where a picture has no mask.
         table: uint8 (256,), as ``label_table`` makes it.
         classes: How many classes there are.
+        colours: What each colour means, where colours tell the class; ``table`` is not used then.
     """
 
     root: Path
@@ -76,6 +80,7 @@ class MaskPairs:
     masks: tuple[str, ...]
     table: np.ndarray
     classes: int
+    colours: ColourLookup | None = None
 
     def __call__(self, index: int) -> Image.Image:
         """Return picture ``index``, lying as its mask does."""
@@ -114,6 +119,8 @@ class MaskPairs:
 
     def _classes_of(self, index: int) -> np.ndarray:
         with open_picture(self.root / self.masks[index]) as image:
+            if self.colours is not None:
+                return self.colours.classes_of(image)
             stored = read_indices(image)
         classes = self.table[stored]
         if (classes == INVALID).any():

@@ -53,6 +53,14 @@ class Table:
         """Return int64 (n,): how many objects each picture has."""
         return np.diff(_arrays(self.folder)["offsets"])
 
+    def per_class(self, pictures: np.ndarray, *, classes: int) -> np.ndarray:
+        """Return int64 (classes,): how many objects of each class these pictures have, crowds not counted."""
+        arrays = _arrays(self.folder)
+        is_asked = np.zeros(len(arrays["offsets"]) - 1, dtype=bool)
+        is_asked[pictures] = True
+        rows = np.repeat(is_asked, self.counts()) & ~arrays["crowd"]
+        return np.bincount(arrays["labels"][rows], minlength=classes).astype(np.int64)
+
     def annotate(self, index: int) -> Instances:
         """Return the objects of picture ``index``."""
         arrays = _arrays(self.folder)

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
 from bob.core.errors import DataError
 from bob.core.files import digest
+from bob.data.colour_lookup import ColourLookup
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
-from bob.data.layouts import is_picture
+from bob.data.mask_endings import Key, ended_keys, same_name
+from bob.data.mask_layouts import MaskPlace
 from bob.data.mask_pictures import MaskPairs, mask_samples
 from bob.data.readers.base import DenseSamples, split_sizes
+from bob.data.split_names import is_picture
 from bob.data.splits import SPLIT_VERSION, Listing
-
-Key = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,6 @@ class Pairing:
         """Return sample ids and labels, which are all 0."""
         ids = tuple(picture or mask for picture, mask in zip(self.pictures, self.masks, strict=True))
         return ids, np.zeros(len(ids), dtype=np.int64)
-
-
-def same_name(path: str) -> str | None:
-    """Return a path without its suffix: a picture and its mask have it in common."""
-    return PurePosixPath(path).with_suffix("").as_posix()
 
 
 def pair_files(
@@ -54,11 +50,45 @@ def pair_files(
     Raises:
         DataError: There is not one pair, two files have the same key, or a link leads out of the root.
     """
-    found, partners = _keyed(root, pictures, picture_key), _keyed(root, masks, mask_key)
+    return pair_listed(
+        root,
+        (pictures, _listed(root, pictures)),
+        (masks, _listed(root, masks)),
+        picture_key=picture_key,
+        mask_key=mask_key,
+    )
+
+
+def pair_place(root: Path, place: MaskPlace) -> Pairing:
+    """Pair pictures with masks of the same name, or with masks whose names have an ending more (``a_mask.png``).
+
+    Raises:
+        DataError: As ``pair_files``; or masks of two endings go with the pictures.
+    """
+    pictures = _listed(root, place.pictures)
+    if place.shared:
+        pictures = {name: entry for name, entry in pictures.items() if "/" not in name}
+    masks = pictures if place.shared else _listed(root, place.masks)
+    picture_key, mask_key = ended_keys(list(pictures), list(masks), where=str(place.masks), shared=place.shared)
+    return pair_listed(
+        root, (place.pictures, pictures), (place.masks, masks), picture_key=picture_key, mask_key=mask_key
+    )
+
+
+def pair_listed(
+    root: Path,
+    pictures: tuple[Path, Mapping[str, FileEntry]],
+    masks: tuple[Path, Mapping[str, FileEntry]],
+    *,
+    picture_key: Key,
+    mask_key: Key,
+) -> Pairing:
+    """Pair files that are listed already: each folder comes with its picture files by their paths below it."""
+    found, partners = _keyed(root, pictures[1], picture_key), _keyed(root, masks[1], mask_key)
     if not found.keys() & partners.keys():
         raise DataError(
-            f"{pictures} and {masks}: no picture has a mask of the same name.",
-            hint=f"Look at the names: ls '{pictures}' '{masks}'",
+            f"{pictures[0]} and {masks[0]}: no picture has a mask of the same name.",
+            hint=f"Look at the names: ls '{pictures[0]}' '{masks[0]}'",
         )
     keys = sorted(found.keys() | partners.keys())
     return Pairing(
@@ -91,11 +121,23 @@ def open_pairs(
     *,
     fingerprint: str,
     cache_dir: Path,
+    colours: ColourLookup | None = None,
 ) -> dict[str, DenseSamples]:
-    """Return the stored splits; ``table`` maps stored labels to classes. DataError for a mask of another size."""
+    """Return the stored splits; ``table`` maps stored labels to classes, or ``colours`` colours.
+
+    Raises:
+        DataError: A mask has another size than its picture.
+    """
     return {
         name: mask_samples(
-            MaskPairs(root=root, pictures=part.pictures, masks=part.masks, table=table, classes=len(classes)),
+            MaskPairs(
+                root=root,
+                pictures=part.pictures,
+                masks=part.masks,
+                table=table,
+                classes=len(classes),
+                colours=colours,
+            ),
             classes=classes,
             fingerprint=fingerprint,
             stored=name,
@@ -105,12 +147,17 @@ def open_pairs(
     }
 
 
-def _keyed(root: Path, folder: Path, key: Key) -> dict[str, FileEntry]:
+def _listed(root: Path, folder: Path) -> dict[str, FileEntry]:
+    """Return the picture files below a folder by their paths below it."""
     inside(root, folder)
-    prefix = f"{folder.relative_to(root).as_posix()}/"
+    prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+    return {entry.path.removeprefix(prefix): entry for entry in list_files(root, folder) if is_picture(entry.path)}
+
+
+def _keyed(root: Path, entries: Mapping[str, FileEntry], key: Key) -> dict[str, FileEntry]:
     found: dict[str, FileEntry] = {}
-    for entry in list_files(root, folder):
-        name = key(entry.path.removeprefix(prefix)) if is_picture(entry.path) else None
+    for path, entry in entries.items():
+        name = key(path)
         if name in found:
             raise DataError(
                 f"{found[name].path} and {entry.path} in {root} have the same name but for the suffix.",

@@ -8,6 +8,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ class Tables:
             sizes=sizes,
             annotate=table.annotate,
             counts=table.counts(),
+            per_class=partial(table.per_class, classes=len(self.classes)),
             faults=table.faults(),
         )
 

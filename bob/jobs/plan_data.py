@@ -56,7 +56,7 @@ class Usable(NamedTuple):
 
 def usable_data(task: Task, datasets: Sequence[FoundData]) -> Usable:
     """Part data sets into those that a task can be scored on (or that are not here yet) and the others."""
-    reasons = {found.text: _why_unfit(task, found.spec) for found in datasets if found.spec is not None}
+    reasons = {found.text: why_unfit(task, found.spec) for found in datasets if found.spec is not None}
     unfit = [found for found in datasets if reasons.get(found.text)]
     fit = [found for found in datasets if found not in unfit]
     has = "; ".join(f"{found.text!r} {reasons[found.text]}" for found in unfit)
@@ -65,11 +65,11 @@ def usable_data(task: Task, datasets: Sequence[FoundData]) -> Usable:
     return Usable(fit, unfit, reason)
 
 
-def _why_unfit(task: Task, spec: DatasetSpec) -> str | None:
+def why_unfit(task: Task, spec: DatasetSpec) -> str | None:
     """Return why a data set is no test of a task; None if it is one. Data beside a job's own are not asked."""
     annotation = task.annotation_of(spec)
     if not annotation:
-        return f"has {', '.join(spec.annotations)}"
+        return f"has {', '.join(spec.annotations)}, not {' or '.join(task.annotations)}"
     if annotation in TELLS_APART and spec.occurring < 2:
         named = f" ({spec.classes[0]!r})" if len(spec.classes) == 1 else ""
         return f"has {spec.occurring} class{named}, and one class is no test: any backbone is right"

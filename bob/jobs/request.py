@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,8 @@ class Request:
         for plugin in self.plugins:  # first, since what is asked for may be theirs
             load_plugin(plugin)
         source = self._source()
+        if self.suite and self.data:
+            source = replace(source, given={("datasets",): "--data"})
         if self.plugins and isinstance(source.data, dict):
             own = (str(Path(path).expanduser().absolute()) for path in self.plugins)
             source.data["plugins"] = [*source.data.get("plugins", []), *own]
@@ -73,7 +75,10 @@ class Request:
         if suite.cluster is not None:  # what it leaves unsaid is left to the profile's file
             data["cluster"] = suite.cluster.model_dump(exclude_unset=True)
         apply_settings(data, self.settings)
-        return check_suite(YamlSource(name=source.name, data=data, lines=source.lines)), source
+        said = replace(
+            source, data=data, given=source.given | _given(self.settings), changed=_changed(data, self.settings)
+        )
+        return check_suite(said), said
 
     def _source(self) -> YamlSource:
         if bool(self.backbones) == bool(self.suite):
@@ -161,6 +166,32 @@ def apply_settings(data: dict[str, Any], settings: Mapping[str, Any]) -> None:
             _set_budget(data, key, value)
         else:
             _set_param(data, key, value, protocol=None)
+
+
+def _place(key: str) -> tuple[str, ...] | None:
+    """Return which part of a suite a setting stands in place of; None for a protocol's parameter."""
+    first, _, rest = key.partition(".")
+    if key in SETTABLE:
+        return (key,)
+    return ("budget", rest or key) if first == "budget" or key in BudgetEntry.model_fields else None
+
+
+def _given(settings: Mapping[str, Any]) -> dict[tuple[str | int, ...], str]:
+    """Return those parts of a suite with the words of an error about them."""
+    places = {key: _place(key) for key in settings}
+    return {place: f"--set {key}={settings[key]}" for key, place in places.items() if place is not None}
+
+
+def _changed(data: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[tuple[str | int, ...], str]:
+    """Return which protocols of a suite got a parameter by a setting, with the same."""
+    found: dict[tuple[str | int, ...], list[str]] = {}
+    for key, value in settings.items():
+        protocol, _, name = key.rpartition(".")
+        for number, task in enumerate(data["tasks"]) if _place(key) is None else ():
+            for place, entry in enumerate(task["protocols"]):
+                if name in entry["params"] and protocol in ("", entry["protocol"]):
+                    found.setdefault(("tasks", number, "protocols", place), []).append(f"--set {key}={value}")
+    return {path: ", ".join(said) for path, said in found.items()}
 
 
 def _set_budget(data: dict[str, Any], name: str, value: Any) -> None:

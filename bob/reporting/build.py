@@ -306,3 +306,11 @@ def _drawn(board: Board, draw: Callable[[Board], bytes | None]) -> bytes | None:
 
 def _figure(board: Board, backbone: str, png: bytes) -> Figure:
     return Figure(Plot(f"Test pictures with truth and prediction: {backbone}, {board.name}", png), backbone)
+
+
+def expected_of(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return what a report expects to find: the jobs of some rows."""
+    names = ["job_id", "backbone", "task", "dataset", "protocol", "seed", "is_control"]
+    return [
+        {**{str(name): value for name, value in row.items()}, "missing": None} for row in rows[names].to_dict("records")
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 import bob
 from bob.cli import main
 from bob.core.errors import ConfigError
+from bob.core.text import OnceFilter
 
 LITE0 = "tf_efficientnet_lite0.random"
 
@@ -78,3 +80,35 @@ def test_a_list_has_one_line_an_entry_in_a_pipe_and_in_80_columns(what, capsys, 
     assert len(piped) == len(narrow) == count + 2
     assert max(map(len, narrow)) <= 80
     assert [line.split()[0] for line in narrow[1:-1]] == [line.split()[0] for line in piped[1:-1]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "seeds=abc"], "error: --set seeds=abc: seeds is 'abc'"),
+        (["--set", "budget.max_train=x"], "error: --set budget.max_train=x: budget.max_train is 'x'"),
+        (["--set", "max_train=x"], "error: --set max_train=x: budget.max_train is 'x'"),
+        (["--set", "knn.k=-3"], ", with --set knn.k=-3: parameter 'k' of protocol 'knn' is -3"),
+        (["--data", "nothing"], "error: --data: data set 'nothing' is not known"),
+        (["--dry-run"], "'bob plan' shows what would run on this machine"),
+    ],
+)
+def test_a_mistake_on_the_command_line_is_told_of_the_command_line(tmp_path, capsys, arguments, said):
+    assert main(["run", "smoke", *arguments, "--results", str(tmp_path / "results")]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_mistake_in_the_file_keeps_its_line_beside_a_setting(tmp_path, capsys):
+    suite = tmp_path / "mine.yaml"
+    suite.write_text(
+        "name: mine\nbackbones: [resnet18.random]\ndatasets: [nowhere]\n"
+        "tasks: [{task: classification, protocols: [knn]}]\n"
+    )
+    assert main(["plan", str(suite), "--set", "image_size=64", "--results", str(tmp_path / "results")]) == 2
+    assert f"{suite}:3: data set 'nowhere'" in capsys.readouterr().err
+
+
+def test_a_warning_is_told_once():
+    record = logging.LogRecord("x", logging.WARNING, "", 0, "%d files", (3,), None)
+    seen = OnceFilter()
+    assert [seen.filter(record), seen.filter(record)] == [True, False]

@@ -146,15 +146,27 @@ def table(root):
     (root / "labels.csv").write_text("path,label\n" + "".join(f"img/{index}.png,cat\n" for index in range(8)))
 
 
-def masks_called_labels(root, pictures="images", labels="labels"):
+def masks_of_other_pictures(root, pictures="images", labels="labels"):
     mask_folders(root, {"train": 4, "test": 4})
     for split in ("train", "test"):
         (root / split / "images").rename(root / split / pictures) if pictures != "images" else None
         (root / split / "masks").rename(root / split / labels)
+        for path in (root / split / labels).iterdir():
+            path.rename(path.with_name(f"of_{path.name}"))
 
 
 def masks_of_other_names(root):
-    masks_called_labels(root, "left", "right")
+    mask_folders(root, {"train": 4, "test": 4})
+    for split in ("train", "test"):
+        (root / split / "images").rename(root / split / "left")
+        (root / split / "masks").rename(root / split / "right")
+
+
+def masks_in_classes(root):
+    for name in ("benign", "malignant"):
+        flat(root / name)
+        for index in range(4):
+            mask(index).save(root / name / f"{index}_mask.png")
 
 
 def coco_of_another_name(root):
@@ -167,9 +179,10 @@ def coco_of_another_name(root):
 KINDS = {
     "yolo_beside": (yolo_beside, r"files \.txt of the same names: these look like boxes in YOLO"),
     "table": (table, "only class folder is called 'img', with the file 'labels.csv' beside it"),
-    "labels": (masks_called_labels, "'images' and 'labels' look like pictures and their masks"),
-    "img and mask": (lambda root: masks_called_labels(root, "img", "mask"), "'img' and 'mask' look like pictures"),
-    "annotations": (lambda root: masks_called_labels(root, "imgs", "annotations"), "'imgs' and 'annotations' look"),
+    "labels": (masks_of_other_pictures, "'images' and 'labels' look like pictures and their masks"),
+    "img and mask": (lambda root: masks_of_other_pictures(root, "img", "mask"), "'img' and 'mask' look like pictures"),
+    "annotations": (lambda root: masks_of_other_pictures(root, "imgs", "annotations"), "'imgs' and 'annotations' look"),
+    "masks among pictures": (masks_in_classes, r"8 of its pictures are called as masks of others"),
     "other names": (masks_of_other_names, "each picture in 'right' holds few grey levels"),
     "coco": (coco_of_another_name, r"'export.json' holds annotations in COCO's format"),
 }

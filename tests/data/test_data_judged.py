@@ -215,8 +215,9 @@ def test_coloured_masks_alone_are_refused_for_their_colours(tmp_path, cache):
     root = mask_folders(tmp_path / "set", dict.fromkeys(SPLITS, 3))
     for path in root.glob("*/masks/*.png"):
         Image.open(path).convert("RGB").save(path)
-    with pytest.raises(DataError, match=r"no mask holds a class number: test/masks/000\.png: the mask has mode RGB"):
+    with pytest.raises(DataError, match=r"9 masks .* hold colours and not class numbers.* 3 colours") as error:
         resolved(root, cache)
+    assert all(f" {value} {value} {value}\n" in str(error.value.hint) for value in range(3))
 
 
 def test_masks_as_jpeg_are_refused(tmp_path, cache):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from bob.backbones.backbone import InputConfig
 from bob.core.errors import ConfigError
-from bob.data.transforms import TrainCrop, eval_transform, normalise, train_transform
+from bob.data.transforms import EvalCrop, TrainCrop, eval_transform, normalise, train_transform
 
 
 def _input(**changes):
@@ -91,3 +91,26 @@ def test_a_normalised_batch_equals_single_pictures_and_lies_channels_last():
 def test_an_unknown_interpolation_is_named():
     with pytest.raises(ConfigError, match="'cubic'"):
         eval_transform(_input(interpolation="cubic"))(picture(0))
+
+
+@pytest.mark.parametrize("size", [(20_000, 2), (2, 20_000), (3_000, 40)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_of_a_strip_only_what_the_crop_keeps_is_resized_and_the_pixels_are_the_same(size, interpolation, monkeypatch):
+    rng = np.random.default_rng(0)
+    strip = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    crop = EvalCrop(
+        InputConfig(image_size=32, mean=(0,) * 3, std=(1,) * 3, interpolation=interpolation, crop_pct=0.875)
+    )
+    made = []
+    resize = Image.Image.resize
+    monkeypatch.setattr(
+        Image.Image,
+        "resize",
+        lambda image, to, *more, **options: made.append(to) or resize(image, to, *more, **options),
+    )
+    pixels = crop(strip)
+    assert made == [(32, 32)]
+    monkeypatch.setattr("bob.data.transforms.MOST_RESIZED", 1e9)
+    whole = crop(strip)
+    assert pixels.shape == whole.shape == (32, 32, 3)
+    assert np.abs(pixels.astype(int) - whole).max() <= 2

@@ -273,9 +273,15 @@ def test_maps_called_labels_and_class_folders_with_texts_are_not_taken_for_boxes
         (maps / split / "masks").rename(maps / split / "labels")
     for name in ("cat", "dog"):
         labelled(texts / name, texts / name, 4)
-    for folder, reason in ((maps, "'images' and 'labels' look like pictures"), (texts, "yolo:FOLDER")):
-        with pytest.raises(DataError, match=reason):
-            resolved(folder, cache)
+    assert resolved(maps, cache).kind == "masks"
+    (maps / "train/labels/000.txt").write_text(LINES)
+    (maps / "test/labels/000.txt").write_text(LINES)
+    with pytest.raises(DataError, match="nobody can tell which of them is meant") as error:
+        resolved(maps, cache)
+    assert f"masks:{maps}" in str(error.value.hint) and f"yolo:{maps}" in str(error.value.hint)
+    assert resolved(maps, cache, "yolo:").kind == "yolo"
+    with pytest.raises(DataError, match="yolo:FOLDER"):
+        resolved(texts, cache)
     assert resolved(texts, cache, "yolo:").kind == "yolo"
     captions = texts / "cat"
     for path in captions.glob("*.txt"):

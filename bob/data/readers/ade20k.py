@@ -11,7 +11,7 @@ from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.fingerprint import inside
 from bob.data.known import KNOWN
-from bob.data.layouts import is_ade20k, split_folders
+from bob.data.layouts import ade20k_root, is_ade20k, split_folders
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
@@ -23,11 +23,15 @@ LABELS = {0: IGNORE, **{label: label - 1 for label in range(1, CLASSES + 1)}}
 
 
 class Ade20kReader:
-    """Reads ``ade20k`` and ``ade20k:FOLDER``. The test pictures have no public masks: validation serves as test."""
+    """Reads ``ade20k`` and ``ade20k:FOLDER``, the folder or its parent.
+
+    The test pictures have no public masks: validation serves as test.
+    """
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
         """Describe the folder; no picture and no mask is opened."""
         root = known_or_folder("ade20k", target, cache_dir=cache_dir, data_dir=data_dir)
+        root = ade20k_root(root) or root
         stored, names, known = _scan(root), _names(root), KNOWN.get("ade20k")
         return DatasetSpec(
             name="ade20k",

@@ -53,6 +53,8 @@ class DenseSamples:
         sizes: int64 (n, 2): height and width of each picture as it is loaded; of one that cannot be read, anything.
         annotate: Returns the Instances, or the uint8 (H, W) map, of picture ``i``; picklable and thread-safe.
         counts: int64 (n,): how many annotations each picture has; None where they are not counted.
+        per_class: Returns how many objects of each class some pictures have, int64 (classes,), without asking each;
+            None where that cannot be had.
         faults: What is wrong with the annotations.
     """
 
@@ -61,6 +63,7 @@ class DenseSamples:
     sizes: np.ndarray
     annotate: Callable[[int], Any]
     counts: np.ndarray | None = None
+    per_class: Callable[[np.ndarray], np.ndarray] | None = None
     faults: tuple[Fault, ...] = ()
 
 

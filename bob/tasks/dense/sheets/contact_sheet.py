@@ -71,8 +71,8 @@ def detection_sheet(
 
     def group(place: int, width: int) -> list[Panel]:
         picture, known, seen = pictures[place], truth[place], found[place]
-        left = _with_objects(picture, known, range(len(known)), classes, width)
-        right = _with_objects(picture, seen, np.flatnonzero(sure[place]), classes, width)
+        left = with_objects(picture, known, range(len(known)), classes, width)
+        right = with_objects(picture, seen, np.flatnonzero(sure[place]), classes, width)
         return [
             Panel(image=left, caption=f"truth: {_objects(len(known))}"),
             Panel(image=right, caption=f"found: {_objects(int(sure[place].sum()))}"),
@@ -82,7 +82,7 @@ def detection_sheet(
     colours = class_colours(classes)
     legend = [Entry(name=classes[label], colour=colours[label]) for label in _occurring(labels)]
     note = f"Left: truth. Right: found with a score of at least {least_score:g}, which stands beside the name."
-    return _smallest_enough(
+    return smallest_enough(
         len(pictures), group, DETECTION_WIDTHS, columns=2, title=title, note=note, legend=legend, colours=colours
     )
 
@@ -113,8 +113,8 @@ def segmentation_sheet(
         known, guess, size = truth[place], predicted[place], panel_size(pictures[place], width)
         return [
             Panel(image=shown(pictures[place], width), caption="picture"),
-            Panel(image=_map(known, colours, size), caption="truth"),
-            Panel(image=_map(guess, colours, size), caption=f"prediction: {_agreement(known, guess)}"),
+            Panel(image=map_picture(known, colours, size), caption="truth"),
+            Panel(image=map_picture(guess, colours, size), caption=f"prediction: {_agreement(known, guess)}"),
         ]
 
     labels = _occurring([np.unique(labels) for labels in (*truth, *predicted)])
@@ -122,12 +122,12 @@ def segmentation_sheet(
     if IGNORE in labels:
         legend.insert(0, Entry(name="no label, not scored", colour=None))
     note = "Each colour is a class, named below. Left: picture. Middle: truth. Right: prediction."
-    return _smallest_enough(
+    return smallest_enough(
         len(pictures), group, SEGMENTATION_WIDTHS, columns=2, title=title, note=note, legend=legend, colours=colours
     )
 
 
-def _smallest_enough(
+def smallest_enough(
     count: int,
     group: Callable[[int, int], list[Panel]],
     widths: Sequence[int],
@@ -138,6 +138,7 @@ def _smallest_enough(
     legend: Sequence[Entry],
     colours: Sequence[Colour],
 ) -> bytes:
+    """Return the sheet of ``count`` groups as PNG, its panels as wide as the limit of its bytes allows."""
     used = [entry.colour for entry in legend if entry.colour is not None]
     data = b""
     for width in widths:
@@ -165,14 +166,15 @@ def _agreement(truth: np.ndarray, predicted: np.ndarray) -> str:
     return f"{(predicted == truth)[scored].mean():.0%} of pixels right"
 
 
-def _map(labels: np.ndarray, colours: Sequence[Colour], size: tuple[int, int]) -> Image.Image:
+def map_picture(labels: np.ndarray, colours: Sequence[Colour], size: tuple[int, int]) -> Image.Image:
+    """Return a map uint8 (H, W) in its classes' colours; pixels without a label are hatched."""
     small = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
     table = np.zeros((IGNORE + 1, 3), dtype=np.uint8)
     table[: len(colours)] = np.asarray(colours, dtype=np.uint8)[: IGNORE + 1]
     return Image.fromarray(np.where(small[..., None] == IGNORE, hatched(size), table[small]))
 
 
-def _with_objects(
+def with_objects(
     picture: Image.Image, objects: Instances | Detections, which: Iterable[int], classes: Sequence[str], width: int
 ) -> Image.Image:
     """Return the picture with the objects ``which``: masks below, boxes, then names where there is room."""

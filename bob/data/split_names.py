@@ -1,9 +1,10 @@
-"""What names of files and folders say: which are pictures, and which mean a split."""
+"""What names of files and folders mean: splits, and pictures. Nothing is opened."""
 
 from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 
 SPLIT_NAMES = {
     "train": "train",
@@ -48,3 +49,9 @@ def split_of(stem: str) -> str | None:
     """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
     match = _STEM.fullmatch(stem.lower())
     return SPLIT_NAMES.get(match[1]) if match else None
+
+
+def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
+    """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
+    found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
+    return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
