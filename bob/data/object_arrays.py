@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bob.data.annotations import Instances, Rle
-from bob.data.faults import NO_MASK, Fault
+from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, Fault
+from bob.data.presence import presence
 
 ARRAYS = ("sizes", "offsets", "boxes", "labels", "crowd", "area", "mask_offsets", "masks")
 NAMED_FAULTS = 1000
@@ -52,6 +53,22 @@ class Table:
     def counts(self) -> np.ndarray:
         """Return int64 (n,): how many objects each picture has."""
         return np.diff(_arrays(self.folder)["offsets"])
+
+    def presence(self, classes: int) -> np.ndarray:
+        """Return float32 (n, classes): which classes each picture shows, see ``bob.data.presence``.
+
+        Doubtful are pictures of which an object was left out, and those without annotations.
+        """
+        arrays, counts = _arrays(self.folder), self.counts()
+        left_out = {fault.picture for fault in self.faults() if fault.effect == LEFT_OUT} - {NO_PICTURE}
+        unsaid = np.flatnonzero(self.sizes().min(axis=1, initial=0) < 0).tolist()
+        return presence(
+            np.repeat(np.arange(len(counts)), counts),
+            arrays["labels"],
+            arrays["crowd"],
+            shape=(len(counts), classes),
+            doubtful=left_out.union(unsaid),
+        )
 
     def annotate(self, index: int) -> Instances:
         """Return the objects of picture ``index``."""

@@ -58,7 +58,7 @@ def test_values_are_the_neighbours_mean_of_what_is_known(arrays, k, monkeypatch)
 
 
 def test_where_no_neighbour_is_known_the_training_share_stands_in(arrays):
-    train, labels, queries = arrays
+    train, _, queries = arrays
     values = np.zeros((60, 1))
     nearest = (train @ queries[0] / np.linalg.norm(train, axis=1)).argmax()
     values[:30, 0], values[nearest, 0] = 1, np.nan

@@ -92,9 +92,7 @@ def test_one_vs_rest_is_scikit_learns_regression_of_each_class_on_what_is_known_
     values = (x[:, :3] + rng.normal(size=(n, 3)) > 0.3).astype(float)
     values[rng.random((n, 3)) < 0.2] = np.nan
     strengths = [1e-2, 0.3]
-    found = fit_path(
-        torch.from_numpy(x), torch.from_numpy(values), classes=3, l2=strengths, data_loss=one_vs_rest
-    )
+    found = fit_path(torch.from_numpy(x), torch.from_numpy(values), classes=3, l2=strengths, data_loss=one_vs_rest)
     for model in found:
         for label in range(3):
             known = ~np.isnan(values[:, label])

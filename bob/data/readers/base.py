@@ -54,6 +54,8 @@ class DenseSamples:
         annotate: Returns the Instances, or the uint8 (H, W) map, of picture ``i``; picklable and thread-safe.
         counts: int64 (n,): how many annotations each picture has; None where they are not counted.
         faults: What is wrong with the annotations.
+        presence: Returns float32 (n, classes), which classes each picture shows, see ``bob.data.presence``; None where
+            the annotations do not say that.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +64,13 @@ class DenseSamples:
     annotate: Callable[[int], Any]
     counts: np.ndarray | None = None
     faults: tuple[Fault, ...] = ()
+    presence: Callable[[], np.ndarray] | None = None
+
+    def require_presence(self) -> np.ndarray:
+        """Return what ``presence`` does; DataError if there is none."""
+        if self.presence is None:
+            raise DataError("these annotations do not say which classes each picture shows.")
+        return self.presence()
 
 
 class Reader(Protocol):

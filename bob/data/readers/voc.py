@@ -53,7 +53,8 @@ class VocReader:
             semantic_sizes=pair_sizes(masks) if masks and is_voc else (),
             license=known.license if is_voc else "unknown",
             overlaps=known.overlaps if is_voc else (),
-            annotations=(("boxes",) if read else ()) + (("semantic",) if masks and is_voc else ()),
+            annotations=(read.annotations if read else ()) + (("semantic",) if masks and is_voc else ()),
+            contrasted=read.contrasted if read else (),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
