@@ -183,19 +183,35 @@ def entry_metrics(probabilities: ArrayLike, values: ArrayLike, *, threshold: flo
     hits = (positive & predicted).sum(axis=0)
     counted = positive.sum(axis=0) + (predicted & known).sum(axis=0)
     occurs = counted > 0
-    sure, right = scores[known], truth[known]
-    if not sure.size:
-        raise DataError(f"no class is known of any of {len(truth)} pictures: there is nothing to score.")
-    if sure.min() < 0 or sure.max() > 1:
-        raise ValueError(f"probabilities must lie in [0, 1], got {sure.min()} to {sure.max()}.")
-    own = np.where(right == 1, sure, 1 - sure)
+    sure, right = _entries(scores, truth)
     return {
         "micro_f1": float(2 * hits.sum() / max(int(counted.sum()), 1)),
         "macro_f1": float((2 * hits[occurs] / counted[occurs]).mean()) if occurs.any() else 0.0,
         "ece": expected_calibration_error(sure, right == 1),
         "brier": float(((sure - right) ** 2).mean()),
-        "nll": float(-np.log(np.maximum(own, PROBABILITY_FLOOR)).mean()),
+        "nll": _nll(sure, right),
     }
+
+
+def entry_nll(probabilities: ArrayLike, values: ArrayLike) -> float:
+    """Return the ``nll`` of ``entry_metrics`` alone; arguments and errors are those."""
+    return _nll(*_entries(*_checked(probabilities, values)))
+
+
+def _entries(scores: np.ndarray, truth: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the probabilities and values (entries,) of what is known."""
+    known = ~np.isnan(truth)
+    sure, right = scores[known], truth[known]
+    if not sure.size:
+        raise DataError(f"no class is known of any of {len(truth)} pictures: there is nothing to score.")
+    if sure.min() < 0 or sure.max() > 1:
+        raise ValueError(f"probabilities must lie in [0, 1], got {sure.min()} to {sure.max()}.")
+    return sure, right
+
+
+def _nll(sure: np.ndarray, right: np.ndarray) -> float:
+    own = np.where(right == 1, sure, 1 - sure)
+    return float(-np.log(np.maximum(own, PROBABILITY_FLOOR)).mean())
 
 
 def best_threshold(probabilities: ArrayLike, values: ArrayLike) -> float:

@@ -177,9 +177,14 @@ class Setup:
         return open_split(other.spec, "test", annotation="label_sets" if several else "label", **where)
 
     def batches(
-        self, pictures: Pictures, *, batch_size: int = EVALUATION_BATCH, changes: Sequence[Change] = ()
+        self,
+        pictures: Pictures,
+        *,
+        batch_size: int = EVALUATION_BATCH,
+        changes: Sequence[Change] = (),
+        targets: np.ndarray | None = None,
     ) -> PictureBatches:
-        """Return the batches of a split: a context manager."""
+        """Return the batches of a split: a context manager. Without ``targets`` those of training have its labels."""
         return PictureBatches(
             pictures,
             self.job.input,
@@ -189,6 +194,7 @@ class Setup:
             loader_workers=self.context.loader_workers,
             device=self.device,
             changes=changes,
+            targets=targets,
         )
 
     def outputs(

@@ -26,7 +26,8 @@ def check_shifts(job: Job, source: Sequence[str], annotations: Sequence[str]) ->
             continue
         if not set(annotations) & set(other.spec.annotations):
             raise DataError(
-                f"shift {other.text!r} has {known_of(other.spec)} for each picture: expected {meaning(annotations[0])}.",
+                f"shift {other.text!r} has {known_of(other.spec)} for each picture: "
+                f"expected {meaning(annotations[0])}.",
                 hint="docs/data.md shows the layouts that each task reads.",
             )
         try:
