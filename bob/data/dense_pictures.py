@@ -14,6 +14,7 @@ from PIL import Image
 
 from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.annotations import Instances
+from bob.data.class_presence import first_present
 from bob.data.dataset import DatasetSpec
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
 from bob.data.judge import MAX_BAD_SHARE
@@ -25,7 +26,6 @@ from bob.data.pictures import (
     report_bad,
     require_annotation,
 )
-from bob.data.presence import first_present
 from bob.data.readers import READERS
 from bob.data.readers.base import DenseReader, DenseSamples
 

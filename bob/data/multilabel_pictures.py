@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from bob.core.errors import DataError
+from bob.data.class_presence import first_present
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_pictures import choose_dense
 from bob.data.pictures import Pictures, open_split, require_annotation
-from bob.data.presence import first_present
 
 MULTILABEL = "multilabel"
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bob.data.annotations import Instances, Rle
+from bob.data.class_presence import presence
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, Fault
-from bob.data.presence import presence
 
 ARRAYS = ("sizes", "offsets", "boxes", "labels", "crowd", "area", "mask_offsets", "masks")
 NAMED_FAULTS = 1000
@@ -55,7 +55,7 @@ class Table:
         return np.diff(_arrays(self.folder)["offsets"])
 
     def presence(self, classes: int) -> np.ndarray:
-        """Return float32 (n, classes): which classes each picture shows, see ``bob.data.presence``.
+        """Return float32 (n, classes): which classes each picture shows, see ``bob.data.class_presence``.
 
         Doubtful are pictures of which an object was left out, and those without annotations.
         """

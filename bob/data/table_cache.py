@@ -17,12 +17,12 @@ from PIL import Image
 
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
+from bob.data.class_presence import contrasted
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
 from bob.data.judge import require_distinct_names, require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
-from bob.data.presence import contrasted
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
 from bob.data.splits import Listing, arrange
 

@@ -8,11 +8,11 @@ from data_helpers import coco_content, coco_folder
 
 from bob.core.errors import DataError
 from bob.data import scenes
+from bob.data.class_presence import contrasted, presence
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_pictures import open_dense
 from bob.data.multilabel_pictures import open_whole
 from bob.data.pictures import open_split
-from bob.data.presence import contrasted, presence
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.resolve import resolve_dataset

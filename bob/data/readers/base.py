@@ -54,8 +54,8 @@ class DenseSamples:
         annotate: Returns the Instances, or the uint8 (H, W) map, of picture ``i``; picklable and thread-safe.
         counts: int64 (n,): how many annotations each picture has; None where they are not counted.
         faults: What is wrong with the annotations.
-        presence: Returns float32 (n, classes), which classes each picture shows, see ``bob.data.presence``; None where
-            the annotations do not say that.
+        presence: Returns float32 (n, classes), which classes each picture shows, see ``bob.data.class_presence``; None
+            where the annotations do not say that.
     """
 
     classes: tuple[str, ...]

@@ -16,10 +16,10 @@ import bob.data.scenes as scenes
 from bob.core.errors import ConfigError, did_you_mean
 from bob.core.files import digest, replacing, write_text
 from bob.data.annotations import ANNOTATIONS, Instances, Rle
+from bob.data.class_presence import presence
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.known import KNOWN
-from bob.data.presence import presence
 from bob.data.readers.base import DenseSamples, Samples
 
 DEFAULT_SIZES = {"train": 400, "val": 160, "test": 400}

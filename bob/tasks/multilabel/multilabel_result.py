@@ -10,7 +10,7 @@ import numpy as np
 
 from bob.core.errors import DataError
 from bob.core.files import canonical_json
-from bob.data.presence import contrasted
+from bob.data.class_presence import contrasted
 from bob.metrics.multilabel_metrics import best_threshold, entry_metrics, entry_nll, multilabel_scores
 from bob.tasks.result import TaskResult, listed
 
