@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 IGNORE = 255  # the label of pixels that neither train nor score
-ANNOTATIONS = ("label", "boxes", "instances", "semantic")
+ANNOTATIONS = ("label", "boxes", "instances", "semantic", "multilabel")
 Rle = dict[str, Any]  # COCO's compressed run lengths: {"size": [height, width], "counts": bytes}
 
 

@@ -25,9 +25,12 @@ class DatasetSpec:
         classes_present: Classes of which there is anything to learn; None where that is all of ``classes``.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
-            "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "retrieval" (the test
-            pictures are a gallery, class 0, and queries, class 1; a truth says what each query should find); or a name
-            of a plug-in's own, which its reader and its tasks share.
+            "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "multilabel" (of each
+            class whether it is there, any number of them), "retrieval" (the test pictures are a gallery, class 0, and
+            queries, class 1; a truth says what each query should find); or a name of a plug-in's own, which its reader
+            and its tasks share.
+        contrasted: How many classes "multilabel" can learn and score in each split, as (split, count) pairs: some
+            pictures are known to show them and others to lack them. Empty where nobody has counted.
     """
 
     name: str
@@ -43,6 +46,7 @@ class DatasetSpec:
     annotations: tuple[str, ...] = ("label",)
     semantic_sizes: tuple[tuple[str, int], ...] = ()
     classes_present: int | None = None
+    contrasted: tuple[tuple[str, int], ...] = ()
 
     @property
     def occurring(self) -> int:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bob.core.errors import ConfigError, DataError, did_you_mean
 from bob.data.annotations import Instances
+from bob.data.class_presence import first_present
 from bob.data.dataset import DatasetSpec
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, NOTED, REPAIRED, Fault
 from bob.data.judge import MAX_BAD_SHARE
@@ -104,6 +105,49 @@ def open_dense(
         DataError: The data set has no such annotation or split; it changed since it was resolved; more than 5 % of the
             pictures or of their annotations are bad; or one is bad and the policy is "error".
     """
+    chosen = choose_dense(spec, split, annotation=annotation, cap=cap, cache_dir=cache_dir)
+    source, indices = chosen.source, chosen.indices
+    return DensePictures(
+        annotation=annotation,
+        classes=source.classes,
+        ids=tuple(source.pictures.ids[index] for index in indices),
+        sizes=np.ascontiguousarray(source.sizes[indices], dtype=np.int64),
+        dropped=chosen.dropped,
+        faults=_counted(chosen.faults, LEFT_OUT, NO_MASK),
+        repaired=_counted(chosen.faults, REPAIRED),
+        _source=replace(source, faults=(), counts=None, presence=None),
+        _indices=indices,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """The pictures of a split that are used, unopened.
+
+    Attributes:
+        source: The stored split that they come from.
+        indices: Which of its pictures they are, int64 (n,).
+        dropped: Names of bad pictures, which are left out.
+        faults: What is wrong with their annotations.
+    """
+
+    source: DenseSamples
+    indices: np.ndarray
+    dropped: tuple[str, ...]
+    faults: list[Fault]
+
+
+def choose_dense(
+    spec: DatasetSpec, split: str, *, annotation: str, cap: int | None, cache_dir: Path, by_presence: bool = False
+) -> Chosen:
+    """Choose the pictures of a split that ``open_dense`` opens, and say what is wrong with them.
+
+    With ``by_presence`` a cap balances the first classes that the pictures show, in place of their labels. The whole
+    split is the same.
+
+    Raises:
+        ConfigError, DataError: As ``open_dense``.
+    """
     if annotation not in KINDS:
         raise ConfigError(
             f"annotation {annotation!r} is not one of {', '.join(KINDS)}.{did_you_mean(annotation, KINDS)}"
@@ -115,21 +159,14 @@ def open_dense(
     source = stored[name]
     # Pictures with boxes are checked alike with and without masks; a class for each pixel is one more file to check.
     checked_as = f"{name}-semantic" if annotation == "semantic" else name
-    chosen, bad = choose_good(spec, source.pictures, checked_as, indices, cap, cache_dir)
+    pictures = source.pictures
+    if by_presence:
+        pictures = replace(pictures, labels=first_present(source.require_presence()))
+    chosen, bad = choose_good(spec, pictures, checked_as, indices, cap, cache_dir)
     report_bad(spec, split, bad, source.pictures.ignored, asked=len(chosen) + len(bad))
     faults = _faults_of(source, chosen, holds_first=bool(indices.size and indices[0] == 0))
     _report_faults(spec, split, faults, asked=None if source.counts is None else int(source.counts[chosen].sum()))
-    return DensePictures(
-        annotation=annotation,
-        classes=source.classes,
-        ids=tuple(source.pictures.ids[index] for index in chosen),
-        sizes=np.ascontiguousarray(source.sizes[chosen], dtype=np.int64),
-        dropped=tuple(bad),
-        faults=_counted(faults, LEFT_OUT, NO_MASK),
-        repaired=_counted(faults, REPAIRED),
-        _source=replace(source, faults=(), counts=None),
-        _indices=chosen,
-    )
+    return Chosen(source=source, indices=chosen, dropped=tuple(bad), faults=faults)
 
 
 def _faults_of(source: DenseSamples, chosen: np.ndarray, *, holds_first: bool) -> list[Fault]:

@@ -122,6 +122,7 @@ class PictureBatches:
         device: Where batches are put; pixels travel as uint8 and are normalised there.
         start_method: How worker processes start ("fork", "spawn", "forkserver"); None is torch's default.
         changes: What ``evaluation`` can do to the views, such as corruptions.
+        targets: (n, ...) what training batches bring beside the images; None for the labels.
 
     Use it as a context manager, or call ``close``. One iterator at a time is supported with worker processes.
     """
@@ -139,6 +140,7 @@ class PictureBatches:
         device: str | torch.device = "cpu",
         start_method: str | None = None,
         changes: Sequence[Change] = (),
+        targets: np.ndarray | None = None,
     ) -> None:
         if batch_size < 1 or loader_workers < 0 or threads < 1:
             raise ConfigError(
@@ -150,6 +152,7 @@ class PictureBatches:
         self._input = input
         self._seed = seed
         self._device = torch.device(device)
+        self._targets = pictures.labels if targets is None else targets
         views = Views(PictureCache(pictures, cache_bytes // max(1, loader_workers)), input, seed, changes)
         self._source = open_stream(
             views,
@@ -166,16 +169,16 @@ class PictureBatches:
         return max(1, len(self.pictures) // self.batch_size)
 
     def batches(self, epoch: int, start_step: int = 0, *, part: Part = WHOLE) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield (images float32 (n, 3, S, S), labels int64 (n,)) of one training epoch, from ``start_step`` on.
+        """Yield (images float32 (n, 3, S, S), targets (n, ...)) of one training epoch, from ``start_step`` on.
 
         Each epoch has its own order and augmentation. Starting at a later step gives exactly the batches that a
         whole epoch would have given from there. Of each batch only ``part`` is decoded and given.
         """
         steps = list(self._epoch_order(epoch).split(self.batch_size))[: self.steps_per_epoch]
         steps = [share(step, part) for step in steps]
-        labels = torch.from_numpy(self.pictures.labels)
+        targets = torch.from_numpy(self._targets)
         for indices, images in self._images(epoch, steps[start_step:]):
-            yield images, labels[indices].to(self._device, non_blocking=True)
+            yield images, targets[indices].to(self._device, non_blocking=True)
 
     @property
     def evaluation_steps(self) -> int:

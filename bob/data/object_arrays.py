@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bob.data.annotations import Instances, Rle
-from bob.data.faults import NO_MASK, Fault
+from bob.data.class_presence import presence
+from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, Fault
 
 ARRAYS = ("sizes", "offsets", "boxes", "labels", "crowd", "area", "mask_offsets", "masks")
 NAMED_FAULTS = 1000
@@ -60,6 +61,22 @@ class Table:
         is_asked[pictures] = True
         rows = np.repeat(is_asked, self.counts()) & ~arrays["crowd"]
         return np.bincount(arrays["labels"][rows], minlength=classes).astype(np.int64)
+
+    def presence(self, classes: int) -> np.ndarray:
+        """Return float32 (n, classes): which classes each picture shows, see ``bob.data.class_presence``.
+
+        Doubtful are pictures of which an object was left out, and those without annotations.
+        """
+        arrays, counts = _arrays(self.folder), self.counts()
+        left_out = {fault.picture for fault in self.faults() if fault.effect == LEFT_OUT} - {NO_PICTURE}
+        unsaid = np.flatnonzero(self.sizes().min(axis=1, initial=0) < 0).tolist()
+        return presence(
+            np.repeat(np.arange(len(counts)), counts),
+            arrays["labels"],
+            arrays["crowd"],
+            shape=(len(counts), classes),
+            doubtful=left_out.union(unsaid),
+        )
 
     def annotate(self, index: int) -> Instances:
         """Return the objects of picture ``index``."""

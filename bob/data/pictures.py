@@ -29,6 +29,7 @@ MEANING = {
     "instances": "boxes with masks",
     "semantic": "a class of each pixel",
     "label_sets": "every class that is right",
+    "multilabel": "which classes it shows",
     "retrieval": "what its queries should find",
 }
 # What is known of the objects or pixels of a picture: ``open_dense`` opens these, ``open_split`` the others.
@@ -94,7 +95,8 @@ def open_split(
         spec: The data set.
         split: The split's name.
         annotation: What must be known of the pictures: "label"; "label_sets" (several classes may be right);
-            "retrieval" (labels 0 are the gallery, 1 the queries); or what a plug-in's reader and task agree on.
+            "retrieval" (labels 0 are the gallery, 1 the queries); or what a plug-in's reader and task agree on. Of data
+            with boxes "multilabel" is opened by ``bob.data.multilabel_pictures``.
         cap: How many pictures at most; None for all.
         cache_dir: Where answers about pictures are kept.
 
@@ -156,12 +158,17 @@ def meaning(annotation: str) -> str:
     return MEANING.get(annotation, annotation)
 
 
+def known_of(spec: DatasetSpec) -> str:
+    """Return what a data set knows about its pictures, in words, without what follows from its boxes."""
+    follows = {"multilabel"} if "boxes" in spec.annotations else set()
+    return " and ".join(meaning(name) for name in spec.annotations if name not in follows)
+
+
 def require_annotation(spec: DatasetSpec, annotation: str) -> None:
     """Raise DataError if the data set does not know this about its pictures."""
     if annotation not in spec.annotations:
-        known = " and ".join(meaning(name) for name in spec.annotations)
         raise DataError(
-            f"data set {spec.name!r} has {known} for each picture, not {meaning(annotation)}.",
+            f"data set {spec.name!r} has {known_of(spec)} for each picture, not {meaning(annotation)}.",
             hint=f"Give it to a task that needs {' or '.join(spec.annotations)}; 'bob list tasks' shows them.",
         )
 

@@ -10,22 +10,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
+from bob.data.class_presence import contrasted
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
 from bob.data.judge import require_distinct_names, require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
+from bob.data.splits import Listing, arrange
 
 log = logging.getLogger(__name__)
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,7 @@ class Tables:
         stored: The stored splits' names.
         sizes: Pictures per split after missing splits are split off.
         has_masks: Whether any object has a mask.
+        contrasted: As in ``DatasetSpec``.
         reading: As in ``Parsed``.
     """
 
@@ -79,6 +83,7 @@ class Tables:
     stored: tuple[str, ...]
     sizes: tuple[tuple[str, int], ...]
     has_masks: bool
+    contrasted: tuple[tuple[str, int], ...]
     reading: int = 1
 
     def marked(self, fingerprint: str) -> str:
@@ -88,7 +93,7 @@ class Tables:
     @property
     def annotations(self) -> tuple[str, ...]:
         """What is known about each picture."""
-        return ("boxes", "instances") if self.has_masks else ("boxes",)
+        return ("boxes", "instances", "multilabel") if self.has_masks else ("boxes", "multilabel")
 
     def samples(self, split: str, root: Path, *, said_by: str, masks: bool) -> DenseSamples:
         """Return a stored split; ``said_by`` names where its pictures' sizes are stated."""
@@ -105,6 +110,7 @@ class Tables:
             counts=table.counts(),
             per_class=partial(table.per_class, classes=len(self.classes)),
             faults=table.faults(),
+            presence=partial(Table(table.folder).presence, len(self.classes)),
         )
 
 
@@ -157,14 +163,22 @@ def _load(folder: Path) -> Tables | None:
         stored=tuple(said["stored"]),
         sizes=tuple((name, count) for name, count in said["sizes"]),
         has_masks=said["has_masks"],
+        contrasted=tuple((name, count) for name, count in said["contrasted"]),
         reading=said["reading"],
     )
 
 
+def _contrasted(folder: Path, listing: Mapping[str, Listing], classes: int) -> list[tuple[str, int]]:
+    values = {name: Table(folder / name).presence(classes) for name in listing}
+    return [(split, contrasted(values[name][indices])) for split, (name, indices) in arrange(listing).items()]
+
+
 def _store(folder: Path, parsed: Parsed) -> None:
     has_masks = any(part.has_masks for part in parsed.splits.values())
-    listing = {name: (part.ids, np.zeros(len(part.ids), dtype=np.int64)) for name, part in parsed.splits.items()}
-    said = {
+    listing: dict[str, Listing] = {
+        name: (part.ids, np.zeros(len(part.ids), dtype=np.int64)) for name, part in parsed.splits.items()
+    }
+    said: dict[str, Any] = {
         "classes": parsed.classes,
         "stored": list(parsed.splits),
         "sizes": split_sizes(listing),
@@ -178,6 +192,7 @@ def _store(folder: Path, parsed: Parsed) -> None:
             if not has_masks:  # where nothing has a mask, none is missing
                 part.faults = [fault for fault in part.faults if fault.effect != NO_MASK]
             part.write(place / name)
+        said["contrasted"] = _contrasted(place, listing, len(parsed.classes))
         (place / "description.json").write_text(json.dumps(said))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         place.rename(folder)

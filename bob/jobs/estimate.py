@@ -71,7 +71,7 @@ def estimate_s(job: Job, backbone: Backbone, image_size: int, machine: Machine) 
     if job.protocol == "finetune":
         seen = (job.budget.images_seen or DEFAULT_PICTURES) * (job.budget.trials or 1)
         return START_S + picture_s * (TRAINING_FACTOR * seen + scored * (job.budget.trials or 1)) + beside_s
-    if "features" in job.uses:
+    if {"features", "multilabel_features"} & set(job.uses):
         # One pass serves every probe of a backbone: its cost is spread over the usual three of them.
         return (
             START_S

@@ -74,6 +74,11 @@ def features_need(job: Job) -> Need:
     return _need(FEATURES, **_extraction(job), dataset=job.dataset_fingerprint, caps=caps)
 
 
+def multilabel_features_need(job: Job) -> Need:
+    """Return those with every class that each picture shows: a cap may choose other pictures for them."""
+    return _need(FEATURES, **dict(features_need(job).content), annotation="multilabel")
+
+
 def other_features_need(job: Job, other: OtherData) -> Need:
     """Return the features of the test pictures of another data set, through the same model."""
     return _need(
@@ -161,6 +166,7 @@ def _need(kind: ArtifactKind, **content: Any) -> Need:
 _MAKERS: dict[str, Callable[[Job], tuple[Need, ...]]] = {
     "profile": lambda job: (profile_need(job),),
     "features": lambda job: (features_need(job),),
+    "multilabel_features": lambda job: (multilabel_features_need(job),),
     "classifier": lambda job: (classifier_need(job),),
     "other_features": lambda job: tuple(other_features_need(job, other) for other in job.others),
     "corrupted_features": lambda job: (corrupted_features_need(job),) if has_corruptions(job) else (),

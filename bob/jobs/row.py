@@ -86,11 +86,26 @@ METRICS = columns(
     "metric",
     ("top1", "f", "Share of test pictures whose first guess is right, in [0, 1]."),
     ("top5", "f", "Share of test pictures with the right class among the first five guesses, in [0, 1]."),
-    ("macro_f1", "f", "Mean over classes of the F1 score, in [0, 1]."),
-    ("nll", "f", "Mean negative log-likelihood of the right class, in nats; lower is better."),
-    ("ece", "f", "Expected calibration error over 15 bins of confidence, in [0, 1]; lower is better."),
+    ("macro_f1", "f", "Mean over classes of the F1 score, in [0, 1]; `multilabel`: at val's threshold."),
+    (
+        "nll",
+        "f",
+        "Mean negative log-likelihood of the right class, `multilabel`: of what each class is in each picture, in "
+        "nats; lower is better.",
+    ),
+    (
+        "ece",
+        "f",
+        "Expected calibration error over 15 bins of confidence in the first guess, `multilabel`: that each class is "
+        "there, in [0, 1]; lower is better.",
+    ),
     ("adaptive_ece", "f", "Calibration error over 15 bins of equally many pictures, in [0, 1]; lower is better."),
-    ("brier", "f", "Squared error of the probabilities, summed over the classes, in [0, 2]; lower is better."),
+    (
+        "brier",
+        "f",
+        "Squared error of the probabilities, summed over the classes, in [0, 2], `multilabel`: mean over classes and "
+        "pictures, in [0, 1]; lower is better.",
+    ),
     (
         "temperature",
         "f",
@@ -100,6 +115,9 @@ METRICS = columns(
     ("ece_scaled", "f", "`ece` after temperature scaling; null without a val split."),
     ("adaptive_ece_scaled", "f", "`adaptive_ece` after temperature scaling; null without a val split."),
     ("brier_scaled", "f", "`brier` after temperature scaling; null without a val split."),
+    ("multilabel_map", "f", "Mean over classes of the average precision of ranking the pictures, in [0, 1]."),
+    ("map_voc07", "f", "The same with VOC 2007's 11-point average precision, in [0, 1]."),
+    ("micro_f1", "f", "F1 score of all classes in all pictures together, at val's threshold, in [0, 1]."),
     ("box_ap", "f", "COCO AP of boxes, IoU .50:.95, in [0, 1]."),
     ("box_ap50", "f", "COCO AP of boxes at IoU .50, in [0, 1]."),
     ("box_ap75", "f", "COCO AP of boxes at IoU .75, in [0, 1]."),
@@ -136,7 +154,7 @@ METRICS = columns(
         "per_class",
         "s",
         "The primary metric (AP or IoU) of each class by name, as JSON text; null for a class without truth (IoU: in "
-        "neither truth nor prediction).",
+        "neither truth nor prediction; `multilabel`: or one that no picture is known to lack).",
     ),
     (
         "auroc",
@@ -258,6 +276,16 @@ PROVENANCE = columns(
     ("n_queries", "i", "Queries of retrieval that are scored: those with something to find."),
     ("n_gallery", "i", "Pictures that retrieval ranks; what is junk for a query counts too."),
     ("queries_without_positives", "i", "Queries that have nothing to find, and count nowhere."),
+    (
+        "classes_left_out",
+        "i",
+        "Classes that `multilabel` cannot score: no test picture is known to show them, or none to lack them.",
+    ),
+    (
+        "classes_untrained",
+        "i",
+        "Classes that `multilabel` scores though the training pictures used are not known both to show and lack them.",
+    ),
     ("classes_without_queries", "i", "Classes of a single test picture, which is ranked and asks nothing."),
     ("dropped_annotations", "i", "Boxes or masks left out because they cannot be right; the log says which and why."),
     ("input_height", "i", "Height of a dense task's input in pixels; null for square inputs of `image_size`."),

@@ -46,6 +46,7 @@ FURTHER = {
         "effective_robustness": "eff. rob.",
     },
     "mean_box_ap": {"source_box_ap": "source AP", "relative_drop": "rel. drop"},
+    "multilabel_map": {"map_voc07": "mAP VOC07", "micro_f1": "micro F1", "macro_f1": "macro F1"},
     "map": {"mrr": "MRR", "recall_at_1": "R@1"},
     "robust_accuracy": {"clean_top1": "clean"},
 }

@@ -206,7 +206,8 @@ def _refuse_bad_pictures(planned: Planned) -> None:
         DataError: A picture cannot be read.
     """
     from bob.data.dense_pictures import open_dense
-    from bob.data.pictures import DENSE, open_split, open_unlabelled
+    from bob.data.multilabel_pictures import open_whole
+    from bob.data.pictures import DENSE, open_unlabelled
 
     cache_dir, jobs = planned.settings.cache_dir, planned.jobs
     for spec, task in {(job.dataset_spec, job.task) for job in jobs if job.dataset_spec}:
@@ -218,7 +219,7 @@ def _refuse_bad_pictures(planned: Planned) -> None:
             if annotation in DENSE:
                 open_dense(spec, split, annotation=annotation, cap=None, cache_dir=cache_dir)
             else:
-                open_split(spec, split, annotation=annotation, cap=None, cache_dir=cache_dir)
+                open_whole(spec, split, annotation=annotation, cap=None, cache_dir=cache_dir)
     for spec in {other.spec for job in jobs for other in job.others if other.spec}:
         open_unlabelled(spec, "test", cap=None, cache_dir=cache_dir)
 

@@ -22,6 +22,7 @@ from bob.core.settings import use_cache_dir
 from bob.data.corrupted import Corruption, require_corruptions
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.loading import Change, PictureBatches
+from bob.data.multilabel_pictures import open_whole
 from bob.data.pictures import Pictures, open_split, open_unlabelled
 from bob.data.readers.revisited import GALLERY
 from bob.jobs.context import Context
@@ -151,7 +152,7 @@ class Setup:
         cap, annotation = getattr(self.job.budget, f"max_{split}"), TASKS.get(self.job.task).annotation_of(self.spec)
         if annotation is None:
             raise DataError(f"data set {self.spec.name!r} has nothing that task {self.job.task!r} can use.")
-        return open_split(self.spec, split, annotation=annotation, cap=cap, cache_dir=self.context.cache_dir)
+        return open_whole(self.spec, split, annotation=annotation, cap=cap, cache_dir=self.context.cache_dir)
 
     def _for_statistics(self) -> Pictures:
         if "train" in self.splits:
@@ -176,9 +177,14 @@ class Setup:
         return open_split(other.spec, "test", annotation="label_sets" if several else "label", **where)
 
     def batches(
-        self, pictures: Pictures, *, batch_size: int = EVALUATION_BATCH, changes: Sequence[Change] = ()
+        self,
+        pictures: Pictures,
+        *,
+        batch_size: int = EVALUATION_BATCH,
+        changes: Sequence[Change] = (),
+        targets: np.ndarray | None = None,
     ) -> PictureBatches:
-        """Return the batches of a split: a context manager."""
+        """Return the batches of a split: a context manager. Without ``targets`` those of training have its labels."""
         return PictureBatches(
             pictures,
             self.job.input,
@@ -188,6 +194,7 @@ class Setup:
             loader_workers=self.context.loader_workers,
             device=self.device,
             changes=changes,
+            targets=targets,
         )
 
     def outputs(

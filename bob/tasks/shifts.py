@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from bob.core.errors import DataError
 from bob.data.class_map import class_places
-from bob.data.pictures import meaning
+from bob.data.pictures import known_of, meaning
 from bob.jobs.job import Job
 
 
@@ -25,9 +25,9 @@ def check_shifts(job: Job, source: Sequence[str], annotations: Sequence[str]) ->
         if other.spec is None:
             continue
         if not set(annotations) & set(other.spec.annotations):
-            known = " and ".join(meaning(name) for name in other.spec.annotations)
             raise DataError(
-                f"shift {other.text!r} has {known} for each picture: expected {meaning(annotations[0])}.",
+                f"shift {other.text!r} has {known_of(other.spec)} for each picture: "
+                f"expected {meaning(annotations[0])}.",
                 hint="docs/data.md shows the layouts that each task reads.",
             )
         try:

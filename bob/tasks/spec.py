@@ -121,6 +121,7 @@ class Task:
 
 TASKS: Registry[Task] = Registry("task", list_command="bob list tasks")
 TASKS.add("classification", "bob.tasks.classification.classification_spec:CLASSIFICATION")
+TASKS.add("multilabel", "bob.tasks.multilabel.multilabel_spec:MULTILABEL")
 TASKS.add("detection", "bob.tasks.dense.detection.detection_spec:DETECTION")
 TASKS.add("instance_segmentation", "bob.tasks.dense.detection.detection_spec:INSTANCE_SEGMENTATION")
 TASKS.add("semantic_segmentation", "bob.tasks.dense.segmentation.segmentation_spec:SEMANTIC_SEGMENTATION")

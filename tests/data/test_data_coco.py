@@ -34,7 +34,7 @@ def test_boxes_labels_and_sizes_are_the_files(tmp_path, cache):
     root = coco_folder(tmp_path / "set", {s: coco_content(n) for s, n in (("train", 6), ("val", 2), ("test", 3))})
     spec = resolve_dataset(str(root), cache_dir=cache)
     assert (spec.kind, spec.name, spec.classes) == ("coco", "set", ("cat", "dog"))
-    assert spec.annotations == ("boxes",) and dict(spec.sizes) == {"train": 6, "val": 2, "test": 3}
+    assert spec.annotations == ("boxes", "multilabel") and dict(spec.sizes) == {"train": 6, "val": 2, "test": 3}
     test = open_dense(spec, "test", annotation="boxes", cache_dir=cache)
     assert test.ids == ("test/000.jpg", "test/001.jpg", "test/002.jpg") and test.classes == ("cat", "dog")
     assert test.sizes.dtype == np.int64 and test.sizes.tolist() == [[30, 40]] * 3
@@ -127,7 +127,7 @@ def test_masks_are_those_of_pycocotools(tmp_path, cache):
 
     root, path = _mask_file(tmp_path)
     spec = resolve_dataset(str(root), cache_dir=cache)
-    assert spec.annotations == ("boxes", "instances")
+    assert spec.annotations == ("boxes", "instances", "multilabel")
     train = open_dense(spec, "train", annotation="instances", cache_dir=cache)
     theirs = COCO(str(path))
     for index, name in enumerate(train.ids):

@@ -18,7 +18,7 @@ SPLITS = ("train", "val", "test")
 
 def test_bccd_is_read_whole(realdata, tmp_path):
     spec = resolve_dataset(str(realdata / "bccd"), cache_dir=tmp_path)
-    assert (spec.kind, spec.annotations) == ("coco", ("boxes",))
+    assert (spec.kind, spec.annotations) == ("coco", ("boxes", "multilabel"))
     assert spec.classes == ("Platelets", "RBC", "WBC")
     assert dict(spec.sizes) == {"train": 205, "val": 87, "test": 72}
     boxes = 0

@@ -26,7 +26,7 @@ def test_annotations_are_those_of_the_render(cache):
     from pycocotools.mask import decode
 
     spec = resolve_dataset(TEXT, cache_dir=cache)
-    assert spec.annotations == ("label", "boxes", "instances", "semantic")
+    assert spec.annotations == ("label", "boxes", "instances", "semantic", "multilabel")
     objects = open_dense(spec, "test", annotation="instances", cache_dir=cache)
     maps = open_dense(spec, "test", annotation="semantic", cache_dir=cache)
     assert objects.classes == scenes.CLASSES and maps.classes == ("background", *scenes.CLASSES)

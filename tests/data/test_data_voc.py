@@ -61,7 +61,8 @@ def test_boxes_start_at_0_and_difficult_objects_are_crowds(tmp_path, cache):
     root = _voc(tmp_path / "data" / "VOCdevkit" / "VOC2012")
     spec = resolve_dataset("voc", cache_dir=cache, data_dir=tmp_path / "data")
     assert (spec.kind, spec.name, len(spec.classes)) == ("voc", "voc", 20)
-    assert spec.annotations == ("boxes", "semantic") and dict(spec.sizes) == {"train": 35, "val": 5, "test": 6}
+    assert spec.annotations == ("boxes", "multilabel", "semantic")
+    assert dict(spec.sizes) == {"train": 35, "val": 5, "test": 6}
     test = _open(spec, cache, split="test")
     assert test.ids[2] == "JPEGImages/2008_000002.jpg" and test.faults == {} and test.load(2).size == (40, 30)
     found = test.instances(2)
@@ -151,7 +152,8 @@ def test_other_names_are_another_data_set_without_class_masks(tmp_path, cache):
     root = _voc(tmp_path / "VOC2012")
     (root / "Annotations" / "2007_000003.xml").write_text(_page(_object("wolf")))
     spec = resolve_dataset(str(root), cache_dir=cache)
-    assert spec.classes == ("cat", "dog", "wolf") and spec.annotations == ("boxes",) and spec.overlaps == ()
+    assert (spec.classes, spec.annotations) == (("cat", "dog", "wolf"), ("boxes", "multilabel"))
+    assert spec.overlaps == ()
 
 
 def test_several_years_must_be_named_one_by_one(tmp_path, cache):
@@ -159,7 +161,8 @@ def test_several_years_must_be_named_one_by_one(tmp_path, cache):
         _voc(tmp_path / "VOCdevkit" / year, masks=False)
     with pytest.raises(DataError, match="found: VOC2007, VOC2012"):
         resolve_dataset(str(tmp_path / "VOCdevkit"), cache_dir=cache)
-    assert resolve_dataset(str(tmp_path / "VOCdevkit" / "VOC2007"), cache_dir=cache).annotations == ("boxes",)
+    alone = resolve_dataset(str(tmp_path / "VOCdevkit" / "VOC2007"), cache_dir=cache)
+    assert alone.annotations == ("boxes", "multilabel")
 
 
 def test_voc_is_downloaded_whole_or_not_at_all(tmp_path, cache, monkeypatch):

@@ -94,7 +94,7 @@ def test_a_polygon_is_a_mask_as_pycocotools_draws_it_and_its_box_is_the_masks(ro
     with (root / "labels/train/000.txt").open("a") as file:
         file.write("0 0.5 0.5 0.2 0.2\n")
     spec = resolved(root, cache)
-    assert spec.annotations == ("boxes", "instances")
+    assert spec.annotations == ("boxes", "instances", "multilabel")
     val = opened(root, cache, "val", "instances")
     found = val.instances(0)
     polygon = np.multiply([0.1, 0.2, 0.6, 0.25, 0.55, 0.9, 0.2, 0.8], SIZE * 4).tolist()
@@ -182,7 +182,7 @@ def test_each_layout_is_recognised(root, cache, make):
     make(root)
     spec = resolved(root, cache)
     assert (spec.kind, spec.name, spec.classes) == ("yolo", "set", ("cell", "blob"))
-    assert spec.annotations == ("boxes",) and dict(spec.sizes) == COUNTS
+    assert spec.annotations == ("boxes", "multilabel") and dict(spec.sizes) == COUNTS
     assert spec == resolved(root, cache, "yolo:")
     for split in THREE:
         part = opened(root, cache, split)

@@ -143,7 +143,7 @@ def test_large_boxes_and_boxes_at_the_edges_are_no_other_convention(root, cache)
 
 def test_oriented_boxes_are_polygons_of_four_points(root, cache):
     rewritten(root, "0 0.5 0.2 0.7 0.5 0.5 0.8 0.3 0.5\n1 0.1 0.1 0.3 0.1 0.3 0.3 0.1 0.3\n")
-    assert resolved(root, cache).annotations == ("boxes", "instances")
+    assert resolved(root, cache).annotations == ("boxes", "instances", "multilabel")
     found = opened(root, cache).instances(0)
     assert np.abs(found.boxes - [[12, 6, 28, 24], [4, 3, 12, 9]]).max() <= 1
 

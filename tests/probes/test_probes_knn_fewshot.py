@@ -9,7 +9,7 @@ import torch
 from bob.core.errors import ConfigError
 from bob.probes import knn
 from bob.probes.fewshot import draw_support, fit_fewshot
-from bob.probes.knn import FLOOR, knn_probabilities
+from bob.probes.knn import FLOOR, knn_probabilities, knn_values
 
 
 def direct_votes(train, labels, queries, classes, k, temperature):
@@ -37,6 +37,33 @@ def test_votes_equal_a_direct_count(arrays, k, monkeypatch):
     expected = direct_votes(train, labels, queries, 5, k, 0.07)
     np.testing.assert_allclose(shares, (1 - FLOOR) * expected + FLOOR / 5, atol=1e-9)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0)
+
+
+@pytest.mark.parametrize("k", [1, 20, 1000])
+def test_values_are_the_neighbours_mean_of_what_is_known(arrays, k, monkeypatch):
+    monkeypatch.setattr(knn, "CHUNK_BYTES", 60 * 8 * 10)
+    train, labels, queries = arrays
+    values = np.eye(5)[labels]
+    of_one = knn_values(*map(torch.from_numpy, (train, values, queries)), k=k, temperature=0.07).numpy()
+    expected = direct_votes(train, labels, queries, 5, k, 0.07)
+    np.testing.assert_allclose(of_one, (1 - FLOOR) * expected + FLOOR / 2, atol=1e-9)
+    rng = np.random.default_rng(1)
+    values[:, 0], values[rng.random(60) < 0.5, 1], values[:, 2] = np.nan, np.nan, 1
+    found = knn_values(*map(torch.from_numpy, (train, values, queries)), k=60, temperature=0.07).numpy()
+    known = ~np.isnan(values[:, 1])
+    share = direct_votes(train[known], labels[known], queries, 5, 60, 0.07)[:, 1]
+    np.testing.assert_allclose(found[:, 1], (1 - FLOOR) * share + FLOOR / 2, atol=1e-9)
+    np.testing.assert_allclose(found[:, 0], 0.5, atol=1e-9)
+    np.testing.assert_allclose(found[:, 2], 1 - FLOOR / 2, atol=1e-9)
+
+
+def test_where_no_neighbour_is_known_the_training_share_stands_in(arrays):
+    train, _, queries = arrays
+    values = np.zeros((60, 1))
+    nearest = (train @ queries[0] / np.linalg.norm(train, axis=1)).argmax()
+    values[:30, 0], values[nearest, 0] = 1, np.nan
+    found = knn_values(*map(torch.from_numpy, (train, values, queries[:1])), k=1)
+    assert float(found) == pytest.approx((values == 1).sum() / 59, abs=1e-5)
 
 
 def test_more_neighbours_than_pictures_are_all_pictures(arrays):

@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
 from bob.core.errors import NumericalError
-from bob.probes.logistic import Centred, fit_path, objective_value
+from bob.probes.logistic import Centred, fit_path, objective_value, one_vs_rest
 
 
 def blobs(n: int, d: int, classes: int = 4, dtype: torch.dtype = torch.float64) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,3 +83,27 @@ def test_centring_makes_unit_lengths_whatever_the_features_scale_and_shift():
     np.testing.assert_allclose(one.numpy(), other.numpy(), atol=1e-9)
     np.testing.assert_allclose(one.norm(dim=1).numpy(), 1.0)
     assert torch.isfinite(Centred.fit(torch.ones(3, 2))(torch.ones(3, 2))).all()
+
+
+@pytest.mark.parametrize(("n", "d"), [(90, 6), (30, 50)])
+def test_one_vs_rest_is_scikit_learns_regression_of_each_class_on_what_is_known_of_it(n, d):
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(n, d))
+    values = (x[:, :3] + rng.normal(size=(n, 3)) > 0.3).astype(float)
+    values[rng.random((n, 3)) < 0.2] = np.nan
+    strengths = [1e-2, 0.3]
+    found = fit_path(torch.from_numpy(x), torch.from_numpy(values), classes=3, l2=strengths, data_loss=one_vs_rest)
+    for model in found:
+        for label in range(3):
+            known = ~np.isnan(values[:, label])
+            alone = LogisticRegression(C=1 / (known.sum() * model.l2), tol=1e-10, max_iter=10_000)
+            alone.fit(x[known], values[known, label])
+            expected = alone.decision_function(x)
+            assert model.logits(torch.from_numpy(x))[:, label].numpy() == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_class_of_which_nothing_is_known_costs_nothing():
+    x, values = torch.randn(20, 3, dtype=torch.float64), torch.full((20, 2), torch.nan, dtype=torch.float64)
+    values[:, 0] = (x[:, 0] > 0).double()
+    (model,) = fit_path(x, values, classes=2, l2=[0.1], data_loss=one_vs_rest)
+    assert model.weight[:, 1].abs().max() == 0 and model.loss < 1

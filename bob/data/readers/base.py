@@ -56,6 +56,8 @@ class DenseSamples:
         per_class: Returns how many objects of each class some pictures have, int64 (classes,), without asking each;
             None where that cannot be had.
         faults: What is wrong with the annotations.
+        presence: Returns float32 (n, classes), which classes each picture shows, see ``bob.data.class_presence``; None
+            where the annotations do not say that.
     """
 
     classes: tuple[str, ...]
@@ -65,6 +67,13 @@ class DenseSamples:
     counts: np.ndarray | None = None
     per_class: Callable[[np.ndarray], np.ndarray] | None = None
     faults: tuple[Fault, ...] = ()
+    presence: Callable[[], np.ndarray] | None = None
+
+    def require_presence(self) -> np.ndarray:
+        """Return what ``presence`` does; DataError if there is none."""
+        if self.presence is None:
+            raise DataError("these annotations do not say which classes each picture shows.")
+        return self.presence()
 
 
 class Reader(Protocol):

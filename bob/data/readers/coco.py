@@ -53,6 +53,7 @@ class CocoReader:
             license=known.license if known else "unknown",
             overlaps=known.overlaps if known else (),
             annotations=read.annotations,
+            contrasted=read.contrasted,
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:

@@ -50,7 +50,8 @@ class OpenImagesReader:
             fingerprint=read.marked(fingerprint),
             classes=read.classes,
             sizes=read.sizes,
-            annotations=read.annotations,
+            # Classes without a box were not all looked for: which classes a picture lacks is not known.
+            annotations=("boxes",),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:

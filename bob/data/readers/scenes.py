@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import bob.data.scenes as scenes
 from bob.core.errors import ConfigError, did_you_mean
 from bob.core.files import digest, replacing, write_text
 from bob.data.annotations import ANNOTATIONS, Instances, Rle
+from bob.data.class_presence import presence
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.known import KNOWN
@@ -81,6 +83,10 @@ class SceneAnnotator:
             masks=rles if self.kind == "instances" else None,
         )
 
+    def labels(self, index: int) -> np.ndarray:
+        """Return the classes of the objects of scene ``index``, int64 (n,)."""
+        return np.array(self._known(index)["categories"], dtype=np.int64)
+
     def _known(self, index: int) -> dict[str, Any]:
         path = self.folder / f"{index:06d}.json"
         try:
@@ -89,6 +95,14 @@ class SceneAnnotator:
             known = _described(scenes.render(self.split, index))
             write_text(path, json.dumps(known))
             return known
+
+
+def _presence(annotate: SceneAnnotator, count: int) -> np.ndarray:
+    """Return float32 (count, classes): which classes each scene shows."""
+    found = [annotate.labels(index) for index in range(count)]
+    labels = np.concatenate(found)
+    pictures = np.repeat(np.arange(count), [len(one) for one in found])
+    return presence(pictures, labels, np.zeros(len(labels), dtype=bool), shape=(count, len(scenes.CLASSES)))
 
 
 def _described(scene: scenes.Scene) -> dict[str, Any]:
@@ -160,15 +174,17 @@ class ScenesReader:
         """Return the three splits with annotations; the classes of "semantic" start with the background."""
         classes = (BACKGROUND, *scenes.CLASSES) if annotation == "semantic" else scenes.CLASSES
         folder = cache_dir / scenes.VERSION / f"annotations-{scenes.SIZE}-{ANNOTATIONS_VERSION}"
-        return {
-            split: DenseSamples(
+        stored = {}
+        for split, pictures in self.open(spec, cache_dir=cache_dir).items():
+            annotate, count = SceneAnnotator(folder / split, split, annotation), len(pictures.ids)
+            stored[split] = DenseSamples(
                 classes=classes,
                 pictures=pictures,
-                sizes=np.full((len(pictures.ids), 2), scenes.SIZE, dtype=np.int64),
-                annotate=SceneAnnotator(folder / split, split, annotation),
+                sizes=np.full((count, 2), scenes.SIZE, dtype=np.int64),
+                annotate=annotate,
+                presence=None if annotation == "semantic" else partial(_presence, annotate, count),
             )
-            for split, pictures in self.open(spec, cache_dir=cache_dir).items()
-        }
+        return stored
 
 
 READER = ScenesReader()

@@ -80,7 +80,8 @@ class VocReader:
             semantic_sizes=pair_sizes(found.masks) if has_masks else (),
             license=known.license if is_known else "unknown",
             overlaps=known.overlaps if is_known else (),
-            annotations=(("boxes",) if read else ()) + (("semantic",) if has_masks else ()),
+            annotations=(read.annotations if read else ()) + (("semantic",) if has_masks else ()),
+            contrasted=read.contrasted if read else (),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:

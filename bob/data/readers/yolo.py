@@ -66,6 +66,7 @@ class YoloReader:
             classes=read.classes,
             sizes=read.sizes,
             annotations=read.annotations,
+            contrasted=read.contrasted,
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:

@@ -10,7 +10,7 @@ from bob.core.text import counted
 from bob.jobs.job import Job
 from bob.jobs.protocol_params import ProtocolParams
 from bob.tasks.spec import Protocol, Task
-from bob.tasks.training_params import BATCH_SIZE, LRS, Rate, TrainingParams
+from bob.tasks.training_params import PictureTrainingParams
 
 Strength = Annotated[float, Field(ge=1e-12)]
 
@@ -63,14 +63,9 @@ class PretrainedHeadParams(ProtocolParams):
     batch_size: int = Field(32, ge=1, description="pictures per forward pass")
 
 
-class FinetuneParams(TrainingParams):
+class FinetuneParams(PictureTrainingParams):
     """Of `finetune`."""
 
-    lrs: tuple[Rate, ...] = Field((3e-3, 1e-3, 1e-2, 3e-4, 1e-4), description=LRS)
-    batch_size: int = Field(32, ge=1, description=BATCH_SIZE)
-    layer_decay: float = Field(
-        0.8, ge=0, le=1, description="factor on the learning rate for each layer group below the head"
-    )
     label_smoothing: float = Field(0.1, ge=0, le=1, description="probability mass spread evenly over the classes")
 
 

@@ -17,12 +17,10 @@ from torch import Tensor, nn
 
 from bob.backbones.loader import BackboneModel
 from bob.core.files import write_text
-from bob.data.pictures import require_split
 from bob.jobs.context import Context
 from bob.jobs.job import Job, Need, OtherData
-from bob.jobs.needs import classifier_need, corrupted_features_need, features_need, other_features_need
+from bob.jobs.needs import classifier_need, corrupted_features_need, other_features_need
 from bob.metrics.classification_metrics import classification_metrics
-from bob.probes.feature_content import feature_content
 from bob.probes.feature_files import FeatureSet, SplitFeatures, corrupted_split, load_features
 from bob.probes.fewshot import draw_support, fit_fewshot
 from bob.probes.knn import knn_probabilities
@@ -31,6 +29,7 @@ from bob.probes.unit_length import unit_rows
 from bob.tasks.artifact_makers import make
 from bob.tasks.classification.classification_spec import FewshotParams, KnnParams, LinearParams
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
+from bob.tasks.frozen_features import best_strength, feature_notes, frozen_features, on_device
 from bob.tasks.setup import Setup
 
 log = logging.getLogger(__name__)
@@ -74,7 +73,7 @@ class FeatureClassifier(SourceClassifier):
 
     def x(self, split: str) -> Tensor:
         """Return a split's features, float32 (n, width), on the device."""
-        return _on_device(self.features[split], self.setup)
+        return on_device(self.features[split], self.setup)
 
     def y(self, split: str) -> Tensor:
         """Return a split's labels, int64 (n,), on the device."""
@@ -82,15 +81,10 @@ class FeatureClassifier(SourceClassifier):
 
     def notes(self, **more: Any) -> dict[str, Any]:
         """Return the columns that qualify the number; the precision is the one the features were computed in."""
-        meta, splits = self.features.meta, self.features.splits
-        counts = {f"n_{name}": len(split.labels) for name, split in splits.items()}
-        facts = {"n_classes": len(self.classes), "dropped_pictures": meta["dropped"], "precision": meta["precision"]}
-        facts["features_s"] = meta["seconds"]
-        content = feature_content(splits["train"].features).columns()
-        return {**self.setup.notes(meta["pooling"]), **counts, **facts, **content, **more}
+        return feature_notes(self.setup, self.features, **more)
 
     def _answers(self, split: SplitFeatures, classes: tuple[str, ...]) -> Answers:
-        logits, seen = self.answer(_on_device(split, self.setup))
+        logits, seen = self.answer(on_device(split, self.setup))
         return Answers(
             logits=logits,
             labels=split.labels,
@@ -187,7 +181,7 @@ class _Probed(nn.Module):
 
 def fit_linear(job: Job, context: Context) -> LinearProbe:
     """Fit the logistic regression of a job, or load it where it is an artifact that jobs share."""
-    setup, features = _frozen_features(job, context)
+    setup, features = frozen_features(job, context)
     if "classifier" in job.uses:
         fitted = FittedLinear.load(make(classifier_need(job), job, context), setup.device)
     else:
@@ -197,41 +191,25 @@ def fit_linear(job: Job, context: Context) -> LinearProbe:
 
 def write_linear(setup: Setup, need: Need, folder: Path) -> None:
     """Fit the logistic regression and write it: a maker of the artifact ``classifier``."""
-    _, features = _frozen_features(setup.job, setup.context)
+    _, features = frozen_features(setup.job, setup.context)
     _searched_linear(setup, features).save(folder)
 
 
 def _searched_linear(setup: Setup, features: FeatureSet) -> FittedLinear:
     """Fit a regression per strength and keep the best on val, by top1, then by nll."""
-    train, val = (_on_device(features[split], setup) for split in ("train", "val"))
+    train, val = (on_device(features[split], setup) for split in ("train", "val"))
     labels = torch.from_numpy(features["train"].labels).to(setup.device)
     centred = Centred.fit(train)
     x, x_val = centred(train), centred(val)
     strengths = list(LinearParams.of(setup.job).l2)
-    search: list[dict[str, Any]] = []
-    best, best_key = None, (-np.inf, -np.inf)
-    path = fit_path(x, labels, classes=len(features.classes), l2=strengths)
-    for done, model in enumerate(path, start=1):
+
+    def scored(model: Logistic) -> tuple[float, float]:
         found = classification_metrics(model.probabilities(x_val).cpu().numpy(), features["val"].labels)
-        search.append({"l2": model.l2, "val_score": found["top1"], "val_loss": found["nll"]})
-        key = (found["top1"], -found["nll"])
-        if best is None or key > best_key:
-            best, best_key = model, key
-        setup.context.progress("linear", done, len(strengths))
-    assert best is not None, "a list of strengths is never empty"
-    on_edge = len(strengths) > 1 and best.l2 in (min(strengths), max(strengths))
-    return FittedLinear(centred=centred, model=best, search=search, grid_edge=on_edge)
+        return found["top1"], found["nll"]
 
-
-def _frozen_features(job: Job, context: Context) -> tuple[Setup, FeatureSet]:
-    """Return a job's circumstances and the features of its own data set, made here if nobody has made them."""
-    setup = Setup.of(job, context)
-    require_split(setup.spec, "train", setup.splits)
-    return setup, load_features(make(features_need(job), job, context))
-
-
-def _on_device(split: SplitFeatures, setup: Setup) -> Tensor:
-    return torch.from_numpy(np.array(split.features)).to(setup.device)
+    path = fit_path(x, labels, classes=len(features.classes), l2=strengths)
+    best = best_strength(path, strengths, scored, setup.context)
+    return FittedLinear(centred=centred, model=best.model, search=best.search, grid_edge=best.grid_edge)
 
 
 class KnnProbe(FeatureClassifier):
@@ -264,7 +242,7 @@ class KnnProbe(FeatureClassifier):
 
 def knn_vote(job: Job, context: Context) -> KnnProbe:
     """Return the vote of a job's training pictures."""
-    probe = KnnProbe(*_frozen_features(job, context))
+    probe = KnnProbe(*frozen_features(job, context))
     if probe.is_clipped:
         log.warning("k=%d is more than the %d training pictures: all of them vote.", KnnParams.of(job).k, probe.k)
     return probe
@@ -289,9 +267,9 @@ class FewshotProbe(FeatureClassifier):
 
 def fit_fewshot_probe(job: Job, context: Context) -> FewshotProbe:
     """Draw a few training pictures per class, several times, and fit a logistic regression to each draw."""
-    setup, features = _frozen_features(job, context)
+    setup, features = frozen_features(job, context)
     params, labels = FewshotParams.of(job), features["train"].labels
-    x, y = _on_device(features["train"], setup), torch.from_numpy(labels).to(setup.device)
+    x, y = on_device(features["train"], setup), torch.from_numpy(labels).to(setup.device)
     models = []
     for draw in range(params.draws):
         support = draw_support(labels, class_names=features.classes, shots=params.shots, seed=job.seed, draw=draw)

@@ -25,9 +25,10 @@ from bob.jobs.context import Context
 from bob.jobs.job import Job, Need, OtherData
 from bob.jobs.needs import classifier_need
 from bob.tasks.artifact_makers import make
-from bob.tasks.classification.classification_finetune import FineTuned, Trained, fine_tuned_model, train
+from bob.tasks.classification.classification_finetune import train
 from bob.tasks.classification.classification_spec import PretrainedHeadParams
 from bob.tasks.classification.classifiers import Answers, SourceClassifier
+from bob.tasks.fine_tuning import FineTuned, Trained, fine_tuned_model
 from bob.tasks.setup import EVALUATION_BATCH, Setup
 from bob.training.inference import Forward
 

@@ -16,7 +16,8 @@ from bob.data.loading import PictureBatches
 from bob.jobs.context import JobStopped
 from bob.jobs.job import Budget
 from bob.tasks.classification import classification_protocols as classification
-from bob.tasks.classification.classification_finetune import Finetune, FineTuned
+from bob.tasks.classification.classification_finetune import Finetune
+from bob.tasks.fine_tuning import FineTuned
 from bob.tasks.setup import Setup
 
 BUDGET = Budget(images_seen=48, trials=2)
