@@ -62,7 +62,9 @@ class Ranking:
         group = np.cumsum(np.append(0, is_last[:-1])) if len(ranked) else np.empty(0, dtype=np.int64)
         ends = np.flatnonzero(is_last)
         self._positives = np.flatnonzero(self._positive)
-        self._ends = ends[group[self._positives]]
+        own = group[self._positives]
+        self._ends = ends[own]
+        self._last = np.searchsorted(own, own, side="right") - 1  # of the positives of each one's group
 
     @property
     def is_scored(self) -> bool:
@@ -78,7 +80,7 @@ class Ranking:
         ranked = counts[:, self._order]
         seen = np.cumsum(ranked, axis=1)[:, self._ends]
         own = ranked[:, self._positives]
-        found = np.cumsum(np.where(self._positive, ranked, 0), axis=1)[:, self._ends]
+        found = np.cumsum(own, axis=1)[:, self._last]
         total = own.sum(axis=1)
         # A positive that is drawn is among those seen; where none is drawn, 0 / 0 has the weight 0.
         values = (own * (found / np.maximum(seen, 1))).sum(axis=1) / np.maximum(total, 1)
