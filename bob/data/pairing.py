@@ -12,7 +12,7 @@ import numpy as np
 from bob.core.errors import DataError
 from bob.core.files import digest
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
-from bob.data.layouts import is_picture
+from bob.data.layouts import is_readable
 from bob.data.mask_pictures import MaskPairs, mask_samples
 from bob.data.readers.base import DenseSamples, split_sizes
 from bob.data.splits import SPLIT_VERSION, Listing
@@ -110,7 +110,7 @@ def _keyed(root: Path, folder: Path, key: Key) -> dict[str, FileEntry]:
     prefix = f"{folder.relative_to(root).as_posix()}/"
     found: dict[str, FileEntry] = {}
     for entry in list_files(root, folder):
-        name = key(entry.path.removeprefix(prefix)) if is_picture(entry.path) else None
+        name = key(entry.path.removeprefix(prefix)) if is_readable(entry.path) else None
         if name in found:
             raise DataError(
                 f"{found[name].path} and {entry.path} in {root} have the same name but for the suffix.",

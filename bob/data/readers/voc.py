@@ -14,7 +14,7 @@ from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import is_picture, voc_years
+from bob.data.layouts import is_readable, voc_years
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
@@ -149,12 +149,12 @@ def _require_apart(root: Path, lists: Mapping[str, tuple[str, ...]]) -> None:
 
 def _pictures(files: Mapping[str, FileEntry]) -> dict[str, str]:
     """Return the path of each picture by its name without suffix."""
-    return {Path(path).stem: path for path in files if path.startswith("JPEGImages/") and is_picture(path)}
+    return {Path(path).stem: path for path in files if path.startswith("JPEGImages/") and is_readable(path)}
 
 
 def _pairs(root: Path, files: Mapping[str, FileEntry], lists: Lists) -> dict[str, Pairing]:
     pictures = _pictures(files)
-    masks = {Path(path).stem: path for path in files if path.startswith("SegmentationClass/") and is_picture(path)}
+    masks = {Path(path).stem: path for path in files if path.startswith("SegmentationClass/") and is_readable(path)}
     if not masks:
         return {}
     return {
