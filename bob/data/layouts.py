@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from bob.data.archive_layout import TAR, ZIP, is_webdataset, is_zip
+
 SPLIT_NAMES = {
     "train": "train",
     "training": "train",
@@ -21,7 +23,7 @@ _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
 SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
 ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
-FILE_KINDS: dict[str, str] = {}
+FILE_KINDS: dict[str, str] = {**dict.fromkeys(ZIP, "zip"), **dict.fromkeys(TAR, "webdataset")}
 SUFFIXES = frozenset(
     (
         ".jpg",
@@ -162,6 +164,8 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("ade20k", is_ade20k),
     ("cityscapes", is_cityscapes),
     ("masks", mask_folders),
+    ("zip", is_zip),
+    ("webdataset", is_webdataset),
 )
 
 

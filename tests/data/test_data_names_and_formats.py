@@ -81,9 +81,9 @@ def test_many_broken_links_are_an_error(root, cache):
 
 
 def test_a_name_that_is_no_utf8_is_read_like_any_other(root, cache):
-    os.rename(os.fsencode(root / "train" / "cat" / "000.jpg"), os.fsencode(root / "train" / "cat") + b"/caf\xe9.jpg")
+    (root / "train" / "cat" / "000.jpg").rename(root / "train" / "cat" / os.fsdecode(b"caf\xe9.jpg"))
     for split in ("train", "val", "test"):
-        os.rename(os.fsencode(root / split / "dog"), os.fsencode(root / split) + b"/no\xebl")
+        (root / split / "dog").rename(root / split / os.fsdecode(b"no\xebl"))
     spec = resolve_dataset(str(root), cache_dir=cache)
     assert spec.classes == ("cat", "no\\xebl") and len(spec.fingerprint) == 64
     train = open_split(spec, "train", cache_dir=cache)
