@@ -32,9 +32,12 @@ log = logging.getLogger(__name__)
 
 # What archives hold besides folders of classes, by the names of files.
 OTHER_KINDS = (
-    (r"_annotations\.coco\.json$|(^|/)annotations/[^/]+\.json$|(^|/)instances_[^/]*\.json$", "annotations like COCO's"),
-    (r"(^|/)Annotations/[^/]+\.xml$", "boxes like VOC's"),
-    (r"(^|/)data\.ya?ml$|(^|/)labels/(.*/)?[^/]+\.txt$", "boxes like YOLO's"),
+    (
+        r"_annotations\.coco\.json$|(^|/)annotations/[^/\n]+\.json$|(^|/)instances_[^/\n]*\.json$",
+        "annotations like COCO's",
+    ),
+    (r"(^|/)Annotations/[^/\n]+\.xml$", "boxes like VOC's"),
+    (r"(^|/)data\.ya?ml$|(^|/)labels/([^\n]*/)?[^/\n]+\.txt$", "boxes like YOLO's"),
     (r"(^|/)(gtFine|leftImg8bit)/", "masks like Cityscapes'"),
     (r"\.(parquet|arrow)$", "tables"),
     (r"-idx[13]-ubyte(\.gz)?$", "IDX files"),
@@ -124,7 +127,7 @@ def _mounts(found: ArchiveSet, names: Sequence[Sequence[str]]) -> dict[str, str]
         return {}
     splits = found.splits()
     require_all_or_none(found, splits)
-    if len(found.archives) == 1 and splits and _split_names(_without_outer(names[0], None, "")):
+    if len(found.archives) == 1 and splits and _holds_splits(names[0]):
         return {}
     if not splits and len(found.archives) > 1:
         raise DataError(
@@ -135,10 +138,14 @@ def _mounts(found: ArchiveSet, names: Sequence[Sequence[str]]) -> dict[str, str]
     return splits
 
 
-def _split_names(names: Sequence[str]) -> set[str]:
-    """Return the splits that the outermost folders are called as."""
+def _holds_splits(names: Sequence[str]) -> bool:
+    return bool(_split_names([name for name in _without_outer(names, None, "") if is_picture(name)]))
+
+
+def _split_names(pictures: Sequence[str]) -> set[str]:
+    """Return the splits that the outermost folders of folders of pictures are called as."""
     known = {**SPLIT_ALIASES, **SPLIT_NAMES}
-    outermost = {name.partition("/")[0].lower() for name in names if name.count("/") > 1 and is_picture(name)}
+    outermost = {name.partition("/")[0].lower() for name in pictures if name.count("/") > 1}
     return {known[name] for name in outermost if name in known}
 
 
@@ -148,25 +155,24 @@ def _without_outer(names: Sequence[str], split: str | None, where: str) -> list[
     Raises:
         DataError: An archive that is one split by its name holds others.
     """
-    inner = list(names)
+    inner, pictures = list(names), [name for name in names if is_picture(name)]
     for _ in range(MOST_OUTER):
-        held = _split_names(inner)
+        held = _split_names(pictures)
         if split is not None and held - {split}:
             raise DataError(
                 f"{where} is the split {split} by its name, and holds folders of {', '.join(sorted(held))}.",
                 hint="Rename the archive, name it alone, or unpack it and name the folder.",
             )
-        outer = _outer(inner, split)
+        outer = _outer(inner, pictures, split)
         if outer is None:
             break
         # What lies beside the folder, such as a readme or a table of labels, lies beside the classes then.
-        inner = [name.removeprefix(f"{outer}/") for name in inner]
+        inner, pictures = ([name.removeprefix(f"{outer}/") for name in each] for each in (inner, pictures))
     return inner
 
 
-def _outer(names: Sequence[str], split: str | None) -> str | None:
+def _outer(names: Sequence[str], pictures: Sequence[str], split: str | None) -> str | None:
     """Return the one folder around the folders of classes, or None."""
-    pictures = [name for name in names if is_picture(name)]
     outermost = {name.partition("/")[0] for name in pictures}
     if len(outermost) != 1 or min(name.count("/") for name in pictures) < 2:
         return None
@@ -204,11 +210,14 @@ def _twins(found: ArchiveSet, name: str, places: Sequence[str]) -> DataError:
 
 
 def _refuse_others(found: ArchiveSet, names: Sequence[str], kind: str) -> None:
+    listed = "\n".join(names)  # a million names are searched at once
     for pattern, what in OTHER_KINDS:
-        held = next((name for name in names if re.search(pattern, name)), None)
+        held = re.search(pattern, listed, re.MULTILINE)
         if held is not None:
+            start, end = listed.rfind("\n", 0, held.end() - 1) + 1, listed.find("\n", held.end() - 1)
+            name = listed[start : end if end >= 0 else None]
             raise DataError(
-                f"{found.target} holds {what} ({held!r}): of archives only folders of classes are read.",
+                f"{found.target} holds {what} ({name!r}): of archives only folders of classes are read.",
                 hint=f"Unpack it and name the folder. If its folders are classes: --data {kind}:{found.target}",
             )
 

@@ -11,7 +11,7 @@ from bob.core.errors import DataError, DataMissingError
 from bob.core.files import digest
 from bob.data.archive_layout import ARCHIVES, archives_alone
 from bob.data.archive_members import MemberList, Members, members_of
-from bob.data.fingerprint import FileEntry, fingerprint_files
+from bob.data.fingerprint import FileEntry, fingerprint_files, inside
 from bob.data.layouts import SPLIT_ALIASES, SPLIT_NAMES
 
 
@@ -39,7 +39,9 @@ class ArchiveSet:
     def fingerprint(self, cache_dir: Path) -> str:
         """Return the digest of the archives' names and of every byte in them and in the files beside."""
         entries = [_entry(self.root, path) for path in (*self.archives, *self.beside)]
-        return fingerprint_files(self.root, entries, cache_dir=cache_dir, whole=lambda path: True)
+        # Digests are kept by folder: those of an archive's neighbours are not to be forgotten for it.
+        place = cache_dir / "archives" / digest(str(self.target)) if self.is_file else cache_dir
+        return fingerprint_files(self.root, entries, cache_dir=place, whole=lambda path: True)
 
     def members(
         self, fingerprint: str, find: Callable[[Path, int, MemberList], None], *, kind: str, cache_dir: Path
@@ -49,11 +51,7 @@ class ArchiveSet:
         return members_of(self.root, self.archives, key, find=find, cache_dir=cache_dir)
 
     def splits(self) -> dict[str, str]:
-        """Return the split of each archive that is named as one, by the archive's path.
-
-        Raises:
-            DataError: Two names mean one split in different words.
-        """
+        """Return the split of each archive that is named as one, by the archive's path."""
         found = {path: split for path in self.archives if (split := _split_of(path, SPLIT_NAMES))}
         known = set(found.values())
         for path in self.archives:
@@ -73,7 +71,7 @@ def archive_set(target: str, suffixes: tuple[str, ...], *, beside: Sequence[str]
 
     Raises:
         DataMissingError: It is not there.
-        DataError: It holds no such archive, or others too.
+        DataError: It holds no such archive, or others too, or a link leads out of it.
     """
     path = Path(target).expanduser().resolve()
     if path.is_file():
@@ -94,7 +92,10 @@ def archive_set(target: str, suffixes: tuple[str, ...], *, beside: Sequence[str]
             f"{path} {held}: archives {suffixes[0]} alone are expected.",
             hint="Unpack them into one folder and name that, or move away what is not of the data set.",
         )
-    return ArchiveSet(path, root, tuple(archives), tuple(name for name in beside if (root / name).is_file()))
+    texts = tuple(name for name in beside if (root / name).is_file())
+    for each in (*archives, *texts):
+        inside(root, root / each)
+    return ArchiveSet(path, root, tuple(archives), texts)
 
 
 def require_all_or_none(found: ArchiveSet, splits: dict[str, str]) -> None:

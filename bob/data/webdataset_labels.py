@@ -52,8 +52,8 @@ def _names_in(path: Path) -> list[str] | None:
     if wrong is not None:
         value = str(found[wrong] if found else "")[:80]
         raise DataError(
-            f"{path}: the name of class {wrong} is {value!r}; a name for each class, in the order of their numbers from "
-            "0, is expected.",
+            f"{path}: the name of class {wrong} is {value!r}; a name for each class, in the order of their numbers "
+            "from 0, is expected.",
             hint="Mend it, or move it away: the classes are then numbers.",
         )
     return [name.strip() for name in found]

@@ -94,7 +94,7 @@ def read_shard(members: Members, names: Sequence[str], rows: Sequence[int], wher
 
 
 def _label(members: Members, parts: Mapping[str, int]) -> Label:
-    """Return a sample's label: number or name from its ``cls`` and its ``json``, or from its ``txt`` where it has neither."""
+    """Return a sample's label: number or name from its ``cls`` and ``json``, else from its ``txt``."""
     number, name = NO_LABEL
     for extension in NUMBER_EXTENSIONS:
         if extension in parts:

@@ -304,6 +304,14 @@ def test_an_archive_is_listed_once(tmp_path, cache, monkeypatch):
     assert resolved(path, cache) == first and not bad_pictures(first, cache)
 
 
+def test_an_archive_is_not_read_again_because_of_its_neighbour(tmp_path, cache, monkeypatch):
+    paths = [zip_file(tmp_path / name, class_files({"cat": 40, "dog": 40}, seed=5)) for name in ("a.zip", "b.zip")]
+    age(tmp_path)
+    first = [resolved(path, cache) for path in paths]
+    monkeypatch.setattr("bob.data.fingerprint._digests", None)
+    assert [resolved(path, cache) for path in paths] == first
+
+
 def test_names_in_old_zips_are_utf8_where_they_can_be(tmp_path, cache):
     path = zip_file(tmp_path / "x.zip", class_files({"chién": 3, "dog": 3}))
     content = bytearray(path.read_bytes())
@@ -318,6 +326,14 @@ def test_wordnet_classes_alone_are_test_and_the_prefix_divides_them(tmp_path, ca
     path = zip_file(tmp_path / "x.zip", class_files({"n01440764": 4, "n07753592": 4}))
     assert dict(resolved(path, cache).sizes) == {"test": 8}
     assert set(dict(resolved(path, cache, "zip:").sizes)) == {"train", "val", "test"}
+
+
+def test_an_archive_that_a_link_leads_to_elsewhere_is_refused(tmp_path, cache):
+    outside = zip_file(tmp_path / "outside" / "x.zip", class_files({"cat": 2, "dog": 2}))
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "train.zip").symlink_to(outside)
+    with pytest.raises(DataError, match="leads out of the data set's folder"):
+        resolved(tmp_path / "set", cache)
 
 
 def test_zip_and_tar_together_are_refused(tmp_path, cache):
