@@ -12,6 +12,9 @@ import re
 # stands for bytes that are no UTF-8, which cannot be written at all.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+_ESCAPE = re.compile(r"\\(?:x[0-9a-f]{2}|u[0-9a-f]{4})")
+
 LOG_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 _TOKEN = re.compile(r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}")
@@ -22,6 +25,24 @@ _QUERY = re.compile(r"(\w+://[^\s?'\"]+)\?[^\s'\")>]+")
 def visible(text: str) -> str:
     """Return the text with every character that a terminal would obey written as an escape, ``\\x1b``."""
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def printable(name: str) -> str:
+    """Return a file's name as text that UTF-8 can hold: a byte that is no UTF-8 becomes an escape, ``\\xe9``.
+
+    In a name with such a byte, or with what looks like its escape, backslashes are doubled, so that no two names become
+    one and ``os.fsencode`` of the unescaped text is the name. Other names stay as they are.
+    """
+    if name.isascii() and "\\x" not in name:
+        return name
+    if not _NO_TEXT.search(name) and not _ESCAPE.search(name):
+        return name
+    return _NO_TEXT.sub(_escaped, name.replace("\\", "\\\\"))
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return f"\\x{number - 0xDC00:02x}" if 0xDC80 <= number <= 0xDCFF else f"\\u{number:04x}"
 
 
 def without_secrets(text: str) -> str:

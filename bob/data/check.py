@@ -16,7 +16,7 @@ import PIL
 from bob.core.files import write_text
 from bob.core.lease import holding
 from bob.data.dataset import DatasetSpec
-from bob.data.decode import BROKEN_PICTURE, refuse_bomb, to_rgb
+from bob.data.decode import BROKEN_PICTURE, formats_read, refuse_bomb, to_rgb
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 
@@ -102,7 +102,8 @@ class _Record:
 
     def __init__(self, cache_dir: Path, fingerprint: str, stored: str, count: int) -> None:
         # Another Pillow may read more, or less.
-        name = f"checked-{fingerprint[:32]}-{stored}-{CHECK_VERSION}-pillow{PIL.__version__}"
+        extra = "-heif" if "HEIF" in formats_read() else ""
+        name = f"checked-{fingerprint[:32]}-{stored}-{CHECK_VERSION}-pillow{PIL.__version__}{extra}"
         self._path = cache_dir / "datasets" / f"{name}.json"
         self.lease = cache_dir / "leases" / f"{name}.lease"
         self._count = count

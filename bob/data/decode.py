@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import importlib.util
 import stat
 import struct
 import zlib
@@ -10,14 +12,18 @@ from pathlib import Path
 from typing import IO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from bob.data.split_names import EXTRA_SUFFIXES, UNREAD_SUFFIXES, suffix_of
 
 MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
 WHITE = (255, 255, 255)
 
 # What the files' suffixes promise, and photographs of several frames. Pillow goes by content and knows forty more, of
 # which PostScript starts another program, Ghostscript, with the file as its input.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+HEIF_READER = "pi_heif"  # the extra "formats"
+EXTRA_HINT = "pip install 'battle-of-the-backbones[formats]'"
 
 # What Pillow's decoders raise on damaged or foreign bytes. MemoryError is not among them: that is the machine's fault.
 BROKEN_PICTURE = (
@@ -36,20 +42,48 @@ BROKEN_PICTURE = (
 )
 
 
-def open_picture(source: Path | IO[bytes]) -> Image.Image:
+def open_picture(source: Path | IO[bytes], *, name: str = "") -> Image.Image:
     """Open a picture of one of the ``FORMATS``: its header is read, its pixels not yet.
 
+    Args:
+        source: The file.
+        name: What a stream is called: its suffix tells which reader is missing.
+
     Raises:
-        OSError: It is no picture, or the path is no regular file: a pipe would be waited for without end.
+        OSError: It is no picture, of a kind that nothing here reads, or the path is no regular file: a pipe would be
+            waited for without end.
     """
-    if isinstance(source, Path) and not stat.S_ISREG(source.stat().st_mode):
-        raise OSError(f"{source} is no regular file")
-    return Image.open(source, formats=_formats())
+    if isinstance(source, Path):
+        _require_file(source)
+    suffix = suffix_of(name or str(source)) if name or isinstance(source, Path) else ""
+    if suffix in UNREAD_SUFFIXES:  # Pillow takes a raw file for a TIFF, and its thumbnail for the picture
+        raise OSError(f"no reader for {suffix}: save it as JPEG, PNG or TIFF")
+    try:
+        return Image.open(source, formats=formats_read())
+    except UnidentifiedImageError as error:
+        needed = {".avif": "AVIF"}.get(suffix, "HEIF" if suffix in EXTRA_SUFFIXES else None)
+        if needed is None or needed in formats_read():
+            raise
+        raise OSError(f"no reader for {suffix}: {EXTRA_HINT}") from error
+
+
+def _require_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise OSError(f"it is a link to {str(path.readlink())!r}, which is not there") from error
+        raise
+    if not stat.S_ISREG(mode):
+        raise OSError(f"{path} is no regular file")
 
 
 @functools.cache
-def _formats() -> tuple[str, ...]:
+def formats_read() -> tuple[str, ...]:
+    """Return Pillow's names of the ``FORMATS`` that this process can read; asked first, it registers extra readers."""
     Image.init()
+    if importlib.util.find_spec(HEIF_READER) is not None:
+        importlib.import_module(HEIF_READER).register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

@@ -15,11 +15,13 @@ from typing import Any, NamedTuple
 
 from bob.core.errors import DataError
 from bob.core.files import digest, sha256_file, write_text
+from bob.data.split_names import is_picture
 
 log = logging.getLogger(__name__)
 
 EDGE_BYTES = 64 * 1024
 READERS = 8
+BROKEN_LINK = -1  # the size of a picture that is a link to nothing: it is listed, so that it counts as a bad one
 # A file written this recently could change again within one tick of the file system's clock.
 SETTLED_NS = 2_000_000_000
 
@@ -64,6 +66,8 @@ def _leads_in_a_circle(link: Path) -> bool:
 def list_files(root: Path, below: Path | None = None) -> list[FileEntry]:
     """Return every file below ``below`` (default ``root``), sorted by path relative to ``root``; hidden ones apart.
 
+    A link to nothing that is called as pictures are is a file of size BROKEN_LINK.
+
     Raises:
         DataError: A symbolic link leads out of ``root`` or to a folder above itself.
     """
@@ -85,6 +89,8 @@ def _walk(root: Path, folder: str, prefix: str) -> Iterator[FileEntry]:
             elif entry.is_file():
                 status = entry.stat()
                 yield FileEntry(prefix + entry.name, status.st_size, status.st_mtime_ns)
+            elif entry.is_symlink() and is_picture(entry.name) and not os.path.exists(entry.path):  # noqa: PTH110
+                yield FileEntry(prefix + entry.name, BROKEN_LINK, 0)
 
 
 def _check_link(root: Path, link: Path) -> None:
@@ -111,7 +117,7 @@ def fingerprint_files(
     digests = _digests(root, files, entire, cache.digests())
     state = hashlib.sha256()
     for entry, content in sorted(zip(files, digests, strict=True)):
-        state.update(f"{entry.path}\0{entry.size}\0{content}\n".encode())
+        state.update(f"{entry.path}\0{entry.size}\0{content}\n".encode(errors="surrogateescape"))
     if all(entry.mtime_ns < time.time_ns() - SETTLED_NS for entry in files):
         cache.write(stat_digest, state.hexdigest(), [(_key(entry, entire), entry) for entry in files], digests)
     return state.hexdigest()
@@ -134,6 +140,8 @@ def _digests(
         cached = known.get(_key(entry, entire))
         if cached is not None and cached[:2] == [entry.size, entry.mtime_ns]:
             return str(cached[2])
+        if entry.size == BROKEN_LINK:
+            return "link to nothing"
         if entry.path in entire:
             return sha256_file(root / entry.path)
         return _edge_digest(root / entry.path, entry.size)

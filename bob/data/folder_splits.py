@@ -7,25 +7,40 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from bob.core.errors import DataError
 from bob.data.fingerprint import inside
-from bob.data.layouts import SPLIT_ALIASES, SPLIT_NAMES, is_picture
+from bob.data.member_paths import MemberPath
+from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
 
 log = logging.getLogger(__name__)
 
 DIVIDE = "divide"
+P = TypeVar("P", Path, MemberPath)
 
 
-def class_folders(folder: Path) -> list[Path]:
+def class_folders(folder: P) -> list[P]:
     """Return the folders in a folder, sorted, without hidden ones and what archives leave behind."""
+    if isinstance(folder, MemberPath):  # hidden members are not listed
+        return [folder / name for name in folder.tree.folders(folder.inner) or ()]
     hidden = (".", "__MACOSX")
     with os.scandir(folder) as entries:  # of 200,000 pictures a Path and a stat each would take seconds
         names = sorted(entry.name for entry in entries if not entry.name.startswith(hidden) and entry.is_dir())
     return [folder / name for name in names]
 
 
-def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
+def require_inside(root: P, folder: P) -> None:
+    """Refuse a folder that a link leads out of ``root``; the names in archives were looked at when they were listed.
+
+    Raises:
+        DataError: It does.
+    """
+    if isinstance(root, Path) and isinstance(folder, Path):
+        inside(root, folder)
+
+
+def split_folders_of(root: P, layout: str) -> dict[str, P]:
     """Return the folder of each split; none if the folders are classes.
 
     Args:
@@ -39,7 +54,7 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
     folders = class_folders(root)
     exact = _exact(root, folders)
     for folder in exact.values():
-        inside(root, folder)
+        require_inside(root, folder)
     others = [folder for folder in folders if folder not in exact.values()]
     if len(exact) == 1 and _lone_is_class(root, next(iter(exact.values())), others, layout):
         return {}
@@ -56,20 +71,20 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
         raise DataError(
             f"{root}: the folders {_names([folder for _, folder in named])} look like splits, and "
             f"{_names([folder for folder in folders if _split_in(folder.name) is None])} do not.",
-            hint=f"Call splits train, val and test. If all are classes: --data folder:{root}",
+            hint=f"Call splits train, val and test. If all are classes: --data {forced(root)}",
         )
     return _innermost_of(root, _by_split(root, named))
 
 
-def _exact(root: Path, folders: Sequence[Path]) -> dict[str, Path]:
+def _exact(root: P, folders: Sequence[P]) -> dict[str, P]:
     """Return the folders that are called as splits are; an alias counts where no other name stands for its split."""
     found = _by_split(root, [(SPLIT_NAMES.get(folder.name.lower()), folder) for folder in folders])
     aliases = _by_split(root, [(SPLIT_ALIASES.get(folder.name.lower()), folder) for folder in folders])
     return {**aliases, **found} if found else {}
 
 
-def _by_split(root: Path, pairs: Sequence[tuple[str | None, Path]]) -> dict[str, Path]:
-    found: dict[str, Path] = {}
+def _by_split(root: P, pairs: Sequence[tuple[str | None, P]]) -> dict[str, P]:
+    found: dict[str, P] = {}
     for split, folder in pairs:
         if split in found:
             raise DataError(
@@ -88,7 +103,7 @@ def _split_in(name: str) -> str | None:
     return splits.pop() if len(splits) == 1 else None
 
 
-def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) -> bool:
+def _lone_is_class(root: P, lone: P, others: Sequence[P], layout: str) -> bool:
     """Tell whether the only folder with a split's name is a class, such as trains among vehicles.
 
     Raises:
@@ -103,11 +118,11 @@ def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) 
         return True
     raise DataError(
         f"{root}: the folder {lone.name!r} may be a split or a class: {_names(pictured)} beside it hold pictures too.",
-        hint=f"For a class: --data folder:{root}. For a split, call the others val or test, or move them away.",
+        hint=f"For a class: --data {forced(root)}. For a split, call the others val or test, or move them away.",
     )
 
 
-def _judge_others(root: Path, splits: dict[str, Path], others: Sequence[Path], layout: str) -> None:
+def _judge_others(root: P, splits: dict[str, P], others: Sequence[P], layout: str) -> None:
     """Warn of folders beside the splits; refuse one that has their classes, as it would be passed over.
 
     Raises:
@@ -120,13 +135,13 @@ def _judge_others(root: Path, splits: dict[str, Path], others: Sequence[Path], l
             raise DataError(
                 f"{root}: the folder {folder.name!r} beside {_names(list(splits.values()))} has their classes, and "
                 "would not be read.",
-                hint=f"Call it train, val or test. To leave it out: --data folder:{root}",
+                hint=f"Call it train, val or test. To leave it out: --data {forced(root)}",
             )
     if others:
         log.warning("%s: the folders %s beside the splits are not read.", root, ", ".join(one.name for one in others))
 
 
-def _class_names(folder: Path) -> set[str]:
+def _class_names(folder: P) -> set[str]:
     """Return the names of a folder's folders; none of one that cannot be listed, which is not read anyway."""
     try:
         return {path.name for path in class_folders(folder)}
@@ -134,35 +149,42 @@ def _class_names(folder: Path) -> set[str]:
         return set()
 
 
-def _innermost_of(root: Path, splits: dict[str, Path]) -> dict[str, Path]:
+def _innermost_of(root: P, splits: dict[str, P]) -> dict[str, P]:
     found = {split: _innermost(folder) for split, folder in splits.items()}
     for folder in found.values():
-        inside(root, folder)
+        require_inside(root, folder)
     return found
 
 
-def _innermost(folder: Path) -> Path:
+def _innermost(folder: P) -> P:
     """Return a split's own folder where archives nest it in one of the same name (``seg_train/seg_train``)."""
     inner = class_folders(folder)
     return inner[0] if len(inner) == 1 and inner[0].name == folder.name and class_folders(inner[0]) else folder
 
 
-def _holds_pictures(folder: Path) -> bool:
+def _holds_pictures(folder: P) -> bool:
     return any(is_picture(path.name) for path in folder.iterdir())
 
 
-def _is_inside(root: Path, folder: Path) -> bool:
+def _is_inside(root: P, folder: P) -> bool:
     try:
-        inside(root, folder)
+        require_inside(root, folder)
     except DataError:  # nothing of it is read, unless it is a class, which is when it is refused
         return False
     return True
 
 
-def _holds_any(folder: Path) -> bool:
+def _holds_any(folder: P) -> bool:
     """Tell whether there are pictures anywhere below a folder."""
+    if isinstance(folder, MemberPath):
+        return folder.holds_pictures_below()
     return any(is_picture(name) for _, _, names in os.walk(folder) for name in names)
 
 
-def _names(folders: Sequence[Path]) -> str:
+def forced(root: P) -> str:
+    """Return the text that has a folder, or what is in an archive, read as classes, whatever it looks like."""
+    return f"{root.tree.kind}:{root}" if isinstance(root, MemberPath) else f"folder:{root}"
+
+
+def _names(folders: Sequence[P]) -> str:
     return ", ".join(repr(folder.name) for folder in folders[:5]) + (" ..." if len(folders) > 5 else "")

@@ -10,9 +10,10 @@ from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
 from bob.data.decode import BROKEN_PICTURE, open_picture
-from bob.data.fingerprint import inside
+from bob.data.folder_splits import P, forced, require_inside
 from bob.data.mask_layouts import LEAST_SHARE, MASK_WORDS, mask_end
 from bob.data.mask_pictures import INDEX_MODES
+from bob.data.member_paths import MemberPath
 from bob.data.split_names import SPLIT_NAMES
 
 PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
@@ -25,7 +26,7 @@ HEAD_BYTES = 1 << 16
 LONGEST_NAME = 200
 
 
-def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> None:
+def require_classes(root: P, stored: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> None:
     """Refuse a folder whose class folders are no classes, as far as its names and files tell.
 
     Args:
@@ -45,13 +46,22 @@ def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequen
     is_outer = len(names) == 1 and inner.is_dir() and any(map(_may_be_class, inner.iterdir()))
     raise DataError(
         f"{root} could be read as folders of the classes {shown}, but {reading}.",
-        hint=f"If {inner} holds the folders of the classes, name that."
-        if is_outer
-        else f"If they are classes, name it folder:{root}. docs/data.md shows the layouts that are read.",
+        hint=_hint(root, inner if is_outer else None),
     )
 
 
-def _by_pictures(root: Path, paths: Sequence[str], classes: Sequence[str], ignored: Sequence[str]) -> str | None:
+def _hint(root: P, inner: P | None) -> str:
+    if isinstance(root, MemberPath):
+        return (
+            "In an archive only folders of classes are read: unpack it and name the folder. "
+            f"If they are classes, name it {forced(root)}."
+        )
+    if inner is not None:
+        return f"If {inner} holds the folders of the classes, name that."
+    return f"If they are classes, name it {forced(root)}. docs/data.md shows the layouts that are read."
+
+
+def _by_pictures(root: P, paths: Sequence[str], classes: Sequence[str], ignored: Sequence[str]) -> str | None:
     """Return what one stored split looks like by its pictures, their folders, and the files among them."""
     return (
         _by_annotation_files(paths, ignored)
@@ -61,7 +71,7 @@ def _by_pictures(root: Path, paths: Sequence[str], classes: Sequence[str], ignor
     )
 
 
-def _may_be_class(path: Path) -> bool:
+def _may_be_class(path: P) -> bool:
     return path.is_dir() and path.name.lower() not in SPLIT_NAMES
 
 
@@ -79,7 +89,7 @@ def _by_annotation_files(paths: Sequence[str], ignored: Sequence[str]) -> str | 
     return None
 
 
-def _by_names(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:
+def _by_names(root: P, paths: Sequence[str], classes: Sequence[str]) -> str | None:
     """Tell by folders that are called as parts of a data set are: ``images`` beside ``labels``, or alone."""
     words = {name: name.lower() for name in set(classes)}
     pictures = [name for name, word in words.items() if word in PICTURE_WORDS]
@@ -95,7 +105,7 @@ def _by_names(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str |
     return None
 
 
-def _labels_beside(root: Path, folder: Path) -> str | None:
+def _labels_beside(root: P, folder: P) -> str | None:
     """Return what lies beside a folder of pictures, or beside its parents up to the root, and looks like labels."""
     while folder != root:
         folder = folder.parent
@@ -116,7 +126,7 @@ def _by_mask_endings(paths: Sequence[str]) -> str | None:
     return f"{len(masks)} of its pictures are called as masks of others ({masks[0]})"
 
 
-def _by_stems(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str | None:
+def _by_stems(root: P, paths: Sequence[str], classes: Sequence[str]) -> str | None:
     """Tell two folders of equal names, the pictures of one of which hold class numbers."""
     if len(set(classes)) != 2:
         return None
@@ -134,22 +144,22 @@ def _by_stems(root: Path, paths: Sequence[str], classes: Sequence[str]) -> str |
     return None
 
 
-def _are_masks(root: Path, found: Mapping[str, str]) -> bool:
+def _are_masks(root: P, found: Mapping[str, str]) -> bool:
     return all(_is_mask(root / path) for path in sorted(found.values())[:LOOKED_AT])
 
 
-def _is_mask(path: Path) -> bool:
+def _is_mask(path: P) -> bool:
     if path.suffix.lower() != ".png":
         return False
     try:
-        with open_picture(path) as image:
+        with open_picture(path if isinstance(path, Path) else path.open()) as image:
             colours = image.getcolors(MOST_LABELS) if image.mode in INDEX_MODES else None
             return colours is not None
     except BROKEN_PICTURE:
         return False
 
 
-def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
+def _by_files_beside(root: P, names: Sequence[str]) -> str | None:
     """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
     for path in sorted(root.iterdir()):
         try:
@@ -161,9 +171,9 @@ def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def _file_says(root: Path, path: Path, names: Sequence[str]) -> str | None:
+def _file_says(root: P, path: P, names: Sequence[str]) -> str | None:
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not inside(root, path).is_file():
+    if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not _is_file(root, path):
         return None
     if suffix == ".json" and _is_coco(path):
         return f"{path.name!r} holds annotations in COCO's format"
@@ -174,21 +184,26 @@ def _file_says(root: Path, path: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def _head(path: Path) -> bytes:
+def _is_file(root: P, path: P) -> bool:
+    require_inside(root, path)
+    return path.is_file()
+
+
+def _head(path: P) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
 
 
-def _is_coco(path: Path) -> bool:
+def _is_coco(path: P) -> bool:
     """Tell by the first and the last part of a file whether COCO's lists are in it."""
     with path.open("rb") as file:
         content = file.read(HEAD_BYTES)
-        file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD_BYTES))
+        file.seek(max(0, file.seek(0, os.SEEK_END) - HEAD_BYTES))
         content += file.read(HEAD_BYTES)
     return b'"file_name"' in content and (b'"bbox"' in content or b'"segmentation"' in content)
 
 
-def _lists_pictures(root: Path, path: Path) -> bool:
+def _lists_pictures(root: P, path: P) -> bool:
     text = _head(path).decode("utf-8-sig", errors="replace")
     lines = text.replace("\0", "").splitlines()[1:20]
     rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")

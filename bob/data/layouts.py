@@ -8,16 +8,20 @@ from itertools import islice
 from pathlib import Path
 
 from bob.core.registry import resolved
+from bob.data.archive_layout import TAR, ZIP, is_webdataset, is_zip
 from bob.data.mask_layouts import is_masks
-from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES, SUFFIXES, is_picture, split_folders, split_of
-
-__all__ = ["SPLIT_ALIASES", "SPLIT_NAMES", "SUFFIXES", "is_picture", "split_folders", "split_of"]
+from bob.data.split_names import split_of
 
 ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
-FILE_KINDS: dict[str, str] = {".yaml": "yolo", ".yml": "yolo"}
+FILE_KINDS: dict[str, str] = {
+    ".yaml": "yolo",
+    ".yml": "yolo",
+    **dict.fromkeys(ZIP, "zip"),
+    **dict.fromkeys(TAR, "webdataset"),
+}
 # Folders of these that look like classes were read as pictures alone where no labels are asked for, and still are.
-PICTURES_ALONE = ("yolo",)
+PICTURES_ALONE = ("yolo", "open_images")
 ADE20K_FOLDER = "ADEChallengeData2016"
 LOOKED_AT = 64  # names in a folder that tell what it is
 
@@ -102,6 +106,8 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("voc", "bob.data.voc_layout:has_voc_parts"),
     ("open_images", "bob.data.open_images_layout:is_open_images"),
     ("yolo", "bob.data.yolo_layout:is_yolo"),
+    ("zip", is_zip),
+    ("webdataset", is_webdataset),
 )
 
 # What a folder is recognised by, in words, for who asks why it is read so.
@@ -113,6 +119,8 @@ REASONS = {
     "cityscapes": "leftImg8bit and gtFine lie in it, as in Cityscapes",
     "yolo": "text files of numbers for its pictures, or a data.yaml, lie in it, as of YOLO",
     "masks": "folders of pictures lie beside folders of masks",
+    "zip": "zip files hold its pictures",
+    "webdataset": "tar files hold its pictures",
     "huggingface": "it is a data set saved by Hugging Face's library",
     "idx": "IDX files (*-idx3-ubyte) lie in it, as of MNIST",
     "imagefolder": "each folder of pictures is a class",

@@ -14,6 +14,7 @@ from PIL import Image
 
 from bob.core.errors import DataError
 from bob.core.files import write_bytes
+from bob.core.text import printable
 from bob.data.annotations import IGNORE
 from bob.data.colour_lookup import ColourLookup
 from bob.data.decode import BROKEN_PICTURE, open_picture, refuse_bomb
@@ -168,7 +169,7 @@ def mask_samples(
         DataError: A mask has another size than its picture.
     """
     pictures = Samples(
-        ids=tuple(picture or mask for picture, mask in zip(pairs.pictures, pairs.masks, strict=True)),
+        ids=tuple(printable(picture or mask) for picture, mask in zip(pairs.pictures, pairs.masks, strict=True)),
         labels=np.zeros(len(pairs.pictures), dtype=np.int64),
         read=pairs,
         check=pairs.check,

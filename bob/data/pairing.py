@@ -17,7 +17,7 @@ from bob.data.mask_endings import Key, ended_keys, same_name
 from bob.data.mask_layouts import MaskPlace
 from bob.data.mask_pictures import MaskPairs, mask_samples
 from bob.data.readers.base import DenseSamples, split_sizes
-from bob.data.split_names import is_picture
+from bob.data.split_names import is_readable
 from bob.data.splits import SPLIT_VERSION, Listing
 
 
@@ -151,7 +151,7 @@ def _listed(root: Path, folder: Path) -> dict[str, FileEntry]:
     """Return the picture files below a folder by their paths below it."""
     inside(root, folder)
     prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
-    return {entry.path.removeprefix(prefix): entry for entry in list_files(root, folder) if is_picture(entry.path)}
+    return {entry.path.removeprefix(prefix): entry for entry in list_files(root, folder) if is_readable(entry.path)}
 
 
 def _keyed(root: Path, entries: Mapping[str, FileEntry], key: Key) -> dict[str, FileEntry]:

@@ -18,10 +18,13 @@ from bob.data.readers import READERS
 PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {
     "folder": ("imagefolder", {"layout": "divide"}),
     "imagenet": ("imagefolder", {"layout": "test_only"}),
+    "zip": ("zip", {"layout": "divide"}),
+    "webdataset": ("webdataset", {"layout": "divide"}),
     "hf": ("huggingface", {}),
 }
 SEVERITIES = ("1", "2", "3", "4", "5")  # folders of ImageNet-C, each below its corruption's
 NOT_FOLDERS = ("scenes", "torchvision", "huggingface")  # readers whose target is a name
+CLASS_FOLDERS = ("imagefolder", "zip", "webdataset")  # readers of class folders, which suspect what looks otherwise
 LIST_HINT = "'bob list datasets' shows what there is; a folder is given by its path."
 
 
@@ -52,7 +55,7 @@ def resolve_dataset(
     kind, target, extra = _parse(text, data_dir)
     if kind in PICTURES_ALONE and not labelled and not text.startswith(f"{kind}:") and Path(target).is_dir():
         kind = "imagefolder"
-    if kind == "imagefolder" and not labelled:
+    if kind in CLASS_FOLDERS and not labelled:
         extra = {**extra, "suspected": False}
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
     options = {**dict(spec.options), "policy": policy}
@@ -122,7 +125,7 @@ def _placed(kind: str, target: str, data_dir: Path | None) -> str:
     if kind in NOT_FOLDERS or data_dir is None or Path(target).expanduser().exists():
         return target
     below = data_dir / target
-    return str(below) if target and below.is_dir() else target
+    return str(below) if target and below.exists() else target
 
 
 def _kind_of(folder: Path) -> str:

@@ -123,4 +123,4 @@ def _by_class(ids: Sequence[str], labels: np.ndarray, among: np.ndarray) -> list
 
 
 def _rank(sample_id: str) -> bytes:
-    return hashlib.sha256(f"{SPLIT_SEED}:{sample_id}".encode()).digest()
+    return hashlib.sha256(f"{SPLIT_SEED}:{sample_id}".encode(errors="surrogatepass")).digest()

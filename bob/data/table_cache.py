@@ -17,6 +17,7 @@ from PIL import Image
 
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
+from bob.core.text import printable
 from bob.data.class_presence import contrasted
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
@@ -100,7 +101,9 @@ class Tables:
         table = Table(self.folder / split, with_masks=masks)
         ids, sizes = table.ids(), table.sizes()
         pictures = Samples(
-            ids=ids, labels=np.zeros(len(ids), dtype=np.int64), read=PictureOpener(root, ids, sizes, said_by)
+            ids=tuple(map(printable, ids)),
+            labels=np.zeros(len(ids), dtype=np.int64),
+            read=PictureOpener(root, ids, sizes, said_by),
         )
         return DenseSamples(
             classes=self.classes,

@@ -14,8 +14,9 @@ from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import known_or_folder
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import ROBOFLOW, coco_files, is_picture, split_of
+from bob.data.layouts import ROBOFLOW, coco_files
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
+from bob.data.split_names import is_picture, split_of
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 

@@ -15,12 +15,13 @@ import numpy as np
 
 from bob.core.errors import DataError, DataMissingError
 from bob.core.files import digest
+from bob.core.text import printable
 from bob.data.dataset import DatasetSpec
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.imagenet import wnids
-from bob.data.layouts import is_picture
 from bob.data.readers.base import Samples, require_same
 from bob.data.readers.imagefolder import FileOpener
+from bob.data.split_names import is_picture
 from bob.data.splits import SPLIT_VERSION
 
 CLASSES = 1000
@@ -44,7 +45,7 @@ class _Stored:
     def samples(self, root: Path, *, sets: bool) -> Samples:
         """Return the pictures, unopened; the label is the first class that is right."""
         return Samples(
-            ids=self.paths,
+            ids=tuple(map(printable, self.paths)),
             labels=np.array([right[0] for right in self.right], dtype=np.int64),
             read=FileOpener(root, self.paths),
             ignored=self.ignored,

@@ -13,6 +13,7 @@ from PIL import Image
 
 from bob.core.errors import DataError, unknown_name
 from bob.core.files import digest
+from bob.core.text import printable
 from bob.data.dataset import DatasetSpec
 from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
@@ -173,7 +174,7 @@ def _samples(data: Any, part: str, folder: Path) -> Samples:
     else:
         files = data._image_files if hasattr(data, "_image_files") else data._images
     paths = tuple(_below(Path(os.path.normpath(file)), folder) for file in files)
-    return Samples(ids=paths, labels=labels, read=FileOpener(folder, paths))
+    return Samples(ids=tuple(map(printable, paths)), labels=labels, read=FileOpener(folder, paths))
 
 
 def _below(path: Path, folder: Path) -> str:

@@ -17,10 +17,11 @@ from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import is_picture, is_voc, voc_years
+from bob.data.layouts import is_voc, voc_years
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
+from bob.data.split_names import is_readable
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 from bob.data.voc_layout import Page, is_page, pages_of, voc_parts
@@ -181,7 +182,7 @@ def _page(files: Mapping[str, FileEntry], pictures: Mapping[str, str], name: str
 
 def _by_stem(files: Mapping[str, FileEntry], folder: str) -> dict[str, str]:
     """Return the paths of a folder's pictures by their names without suffix."""
-    return {Path(path).stem: path for path in files if path.startswith(folder) and is_picture(path)}
+    return {Path(path).stem: path for path in files if path.startswith(folder) and is_readable(path)}
 
 
 def _pairs(files: Mapping[str, FileEntry], pictures: Mapping[str, str], lists: Lists) -> dict[str, Pairing]:
