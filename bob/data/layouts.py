@@ -1,94 +1,21 @@
-"""Telling by a folder's files how it stores its pictures. Nothing is opened."""
+"""Telling by a folder's files how it stores its pictures. Of JSON files alone a few blocks are looked at."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-_STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
-# Names of folders and Hugging Face splits that count where no other stands for the same split.
-SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
-ROBOFLOW = "_annotations.coco.json"
+from bob.data.coco_layout import is_coco, is_coco_by_content
+from bob.data.file_names import SPLIT_NAMES
+
 # Single files that hold or describe a data set: the reader of each suffix.
-FILE_KINDS: dict[str, str] = {}
-SUFFIXES = frozenset(
-    (
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".webp",
-        ".bmp",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".ppm",
-        ".pgm",
-        ".pbm",
-        ".pnm",
-        ".jp2",
-        ".avif",
-    )
-)
-
-
-def is_picture(name: str) -> bool:
-    """Tell by its suffix whether a file should be a picture."""
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - ten times as fast, for a million files
-
-
-def split_of(stem: str) -> str | None:
-    """Return the split that a file or folder name means ("instances_train2017" is "train"), or None."""
-    match = _STEM.fullmatch(stem.lower())
-    return SPLIT_NAMES.get(match[1]) if match else None
+FILE_KINDS: dict[str, str] = {".json": "coco"}
 
 
 def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
     """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
     found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
     return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
-
-
-def coco_files(root: Path) -> list[Path]:
-    """Return the files that hold COCO annotations of a split, by the places where they usually lie."""
-    if not root.is_dir():
-        return []
-    places = [root / "annotations", root]
-    for place in places:
-        named = sorted(path for path in place.glob("*.json") if split_of(path.stem))
-        if named and (place != root or any(_has_pictures(root, path.stem) for path in named)):
-            return named
-    return sorted(path for path in root.glob(f"*/{ROBOFLOW}") if split_of(path.parent.name))
-
-
-def _has_pictures(root: Path, stem: str) -> bool:
-    return any(folder.is_dir() for folder in _picture_folders(root, stem))
-
-
-def _picture_folders(root: Path, stem: str) -> list[Path]:
-    name = stem.removeprefix("instances_")
-    return [root / folder for folder in (name, f"images/{name}", "images", str(split_of(stem)))]
-
-
-def is_coco(root: Path) -> bool:
-    """Tell whether ``coco_files`` are what this folder is about, not some JSON beside folders of classes."""
-    files = coco_files(root)
-    if not files or files[0].parent != root:
-        return bool(files)
-    folders = [folder for path in files for folder in _picture_folders(root, path.stem) if folder.is_dir()]
-    return any(entry.is_file() and not entry.name.startswith(".") for one in folders for entry in one.iterdir())
 
 
 def is_voc(root: Path) -> bool:
@@ -136,11 +63,20 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object]], ...] = (
     ("cityscapes", is_cityscapes),
     ("masks", mask_folders),
 )
+# What is recognised by what files hold, and only where labels are asked for: pictures alone are read as they were
+# before these were known.
+LAYOUTS_BY_CONTENT: tuple[tuple[str, Callable[[Path], object]], ...] = (("coco", is_coco_by_content),)
 
 
-def dense_layout(root: Path) -> str | None:
-    """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
-    return next((kind for kind, recognise in LAYOUTS if recognise(root)), None)
+def dense_layout(root: Path, *, labelled: bool = True) -> str | None:
+    """Return the reader for a folder with boxes or masks, or None for another kind of folder.
+
+    Args:
+        root: The folder.
+        labelled: Whether its labels are asked for.
+    """
+    known = (*LAYOUTS, *LAYOUTS_BY_CONTENT) if labelled else LAYOUTS
+    return next((kind for kind, recognise in known if recognise(root)), None)
 
 
 def file_layout(path: Path) -> str | None:

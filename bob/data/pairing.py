@@ -11,8 +11,8 @@ import numpy as np
 
 from bob.core.errors import DataError
 from bob.core.files import digest
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
-from bob.data.layouts import is_picture
 from bob.data.mask_pictures import MaskPairs, mask_samples
 from bob.data.readers.base import DenseSamples, split_sizes
 from bob.data.splits import SPLIT_VERSION, Listing

@@ -17,6 +17,7 @@ from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
+from bob.data.file_names import name_in_other_case
 from bob.data.judge import require_distinct_names, require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
@@ -24,7 +25,7 @@ from bob.data.readers.base import DenseSamples, Samples, split_sizes
 
 log = logging.getLogger(__name__)
 
-TABLE_VERSION = 2
+TABLE_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ class Parsed:
     Attributes:
         classes: Class names in label order.
         splits: The objects of each stored split.
-        reading: 2 where values were met that earlier versions read otherwise, so that their results do not count.
+        reading: Above 1 where something was met that earlier versions read otherwise, so that their results do not
+            count.
     """
 
     classes: tuple[str, ...]
@@ -56,8 +58,19 @@ class PictureOpener:
         height, width = (int(side) for side in self.sizes[index])
         if height < 0:
             raise FileNotFoundError("there are no annotations for it")
-        image = open_picture(self.root / self.paths[index])
+        image = _open_or_say(self.root, self.paths[index])
         return oriented(image, (height, width), said_by=self.said_by)
+
+
+def _open_or_say(root: Path, path: str) -> Image.Image:
+    """Open a picture; of one that is missing say whether a file is there whose name differs in case alone."""
+    try:
+        return open_picture(root / path)
+    except FileNotFoundError as error:
+        other = name_in_other_case(root, path)
+        if other is None:
+            raise
+        raise FileNotFoundError(f"the file is called {other}: upper and lower case count") from error
 
 
 @dataclass(frozen=True)

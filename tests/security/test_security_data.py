@@ -19,7 +19,7 @@ from bob.core.errors import BobError, DataError
 from bob.core.text import visible
 from bob.data.decode import FORMATS, open_picture
 from bob.data.dense_pictures import open_dense
-from bob.data.layouts import SUFFIXES
+from bob.data.file_names import SUFFIXES
 from bob.data.pictures import open_split
 from bob.data.resolve import resolve_dataset
 

@@ -13,12 +13,12 @@ from bob.core.errors import DataError, DataMissingError
 from bob.core.files import digest
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import open_picture
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.folder_splits import class_folders, split_folders_of
 from bob.data.folder_suspicion import require_classes
 from bob.data.imagenet import are_wnids
 from bob.data.judge import require_distinct_names, require_trained
-from bob.data.layouts import is_picture
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
 

@@ -12,9 +12,10 @@ from bob.data.annotations import IGNORE
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import is_picture, voc_years
+from bob.data.layouts import voc_years
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
