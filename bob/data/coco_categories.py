@@ -9,7 +9,7 @@ from typing import Any
 
 from bob.core.errors import DataError
 from bob.data.coco_places import CocoFile
-from bob.data.typed_values import whole_number
+from bob.data.typed_values import is_text, whole_number
 
 LISTS = ("images", "annotations", "categories")
 ANEW = "Export or copy the file anew."
@@ -60,7 +60,7 @@ def categories_of(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
         number, name = whole_number(entry.get("id")), entry.get("name")
         if number is None:
             raise DataError(f"{path}: category {name!r} has id {entry.get('id')!r}, no number.", hint=ANEW)
-        name = name.strip() if isinstance(name, str) else ""
+        name = name.strip() if is_text(name) else ""
         if found.get(number) and name and found[number] != name:
             raise DataError(f"{path}: category {number} is {name!r} and {found[number]!r} before.", hint=ANEW)
         found[number] = found.get(number) or name

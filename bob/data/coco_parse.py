@@ -27,7 +27,7 @@ from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
 from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
 from bob.data.table_cache import Parsed
-from bob.data.typed_values import truth, whole_number
+from bob.data.typed_values import is_text, truth, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -267,7 +267,7 @@ def _listed_pictures(root: Path, file: CocoFile, content: Mapping[str, Any], pre
 def _named(file: Path, entry: Mapping[str, Any]) -> tuple[Any, str]:
     """Return a picture's id and its file's name, or else the address that it comes from."""
     number, name = _id_of(entry.get("id"), None), entry.get("file_name") or entry.get("coco_url")
-    if number is None or not isinstance(name, str) or not name:
+    if number is None or not is_text(name):
         raise DataError(
             f"{file}: picture {number!r} has the file name {name!r:.80}; an id and a name are expected.", hint=ANEW
         )
@@ -305,4 +305,4 @@ def _id_of(value: Any, default: Any) -> Any:
     number = whole_number(value)
     if number is not None:
         return number
-    return value if isinstance(value, str) and value else default
+    return value if is_text(value) else default
