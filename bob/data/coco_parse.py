@@ -24,6 +24,7 @@ from bob.data.coco_masks import area_of, box_of, mask_of
 from bob.data.coco_places import CocoFile, PicturePlaces
 from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.federated import are_federated, frequencies_of, stated_labels
 from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
 from bob.data.table_cache import Parsed
@@ -36,7 +37,6 @@ NO_ID = object()
 ELSEWHERE = -2  # the index of a picture that another split holds
 OWNERS = ("test", "val", "train")  # a picture of two splits stays in the first of these
 REFERENCES = ("image_id", "category_id")  # as text or fractions they fitted nothing before
-FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
 SHARED = "a picture that another split holds too"
 MASKS_JUDGED = 2000
 MAX_NUMBER = 2**53  # JSON has integers of any length; floats hold no greater one exactly
@@ -55,44 +55,32 @@ def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str
             one id, or two files disagree about a category.
     """
     contents = {split: read_json(file.path) for split, file in files.items()}
-    for split, content in contents.items():
-        _refuse_federated(files[split].path, content)
     listed = {split: categories_of(files[split].path, content) for split, content in contents.items()}
     names, labels = labels_by_name(listed) if are_named(listed) else labels_by_number(files, listed)
     is_other = are_numbered_otherwise(listed)
+    paths = {split: file.path for split, file in files.items()}
+    frequencies = frequencies_of(paths, contents, labels) if are_federated(paths, contents) else ()
     pictures = {split: _listed_pictures(root, files[split], content, present) for split, content in contents.items()}
     parts: dict[str, TableBuilder] = {}
     for split, file in files.items():
         taken = _taken(split, pictures, present)
-        parser = _Parser(root=root, file=file, labels=labels[split], present=present, taken=taken)
+        parser = _Parser(
+            root=root, file=file, labels=labels[split], present=present, taken=taken, is_federated=bool(frequencies)
+        )
         # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
         parts[split] = parser.parse(contents.pop(split), pictures[split])
         is_other = is_other or parser.is_typed_otherwise
         nameless = [number for number, name in listed[split].items() if not name]
         parts[split].faults += [_nameless(file, number, names[labels[split][number]]) for number in nameless]
     is_shared = any(fault.reason == SHARED for part in parts.values() for fault in part.faults)
-    reading = 3 if is_shared else 2 if is_other else 1
-    return Parsed(classes=tuple(names), splits=parts, reading=reading)
+    reading = 4 if frequencies else 3 if is_shared else 2 if is_other else 1
+    return Parsed(classes=tuple(names), splits=parts, reading=reading, frequencies=frequencies)
 
 
 def _taken(split: str, pictures: Mapping[str, Sequence[Listed]], present: frozenset[str]) -> dict[str, str]:
     """Return the pictures that splits before this one in OWNERS hold, with the split."""
     before = OWNERS[: OWNERS.index(split)] if split in OWNERS else ()
     return {path: owner for owner in before for _, path in pictures.get(owner, ()) if path in present}
-
-
-def _refuse_federated(path: Path, content: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Refuse LVIS: in its pictures only some classes are annotated, which COCO's metric would take for all.
-
-    Raises:
-        DataError: Pictures list the classes that they lack, or that are not annotated throughout.
-    """
-    if any(name in entry for entry in content["images"] for name in FEDERATED):
-        raise DataError(
-            f"{path} is in LVIS' format: each picture has annotations of some classes alone ({', '.join(FEDERATED)}). "
-            "COCO's metric would count good detections of the others as wrong.",
-            hint="Give a data set in which every object of every class is annotated.",
-        )
 
 
 def _nameless(file: CocoFile, number: int, called: str) -> Fault:
@@ -109,6 +97,7 @@ class _Parser:
     labels: Mapping[int, int]
     present: frozenset[str]
     taken: Mapping[str, str]
+    is_federated: bool
     table: TableBuilder = field(default_factory=TableBuilder)
     judge: BoxJudge = field(default_factory=BoxJudge)
     is_typed_otherwise: bool = False
@@ -148,7 +137,8 @@ class _Parser:
     def _add_picture(self, entry: dict[str, Any], number: Any, path: str) -> None:
         owner = self.taken.get(path)
         if owner is None:
-            self._pictures[number] = self.table.add_picture(path, self._size(entry, path))
+            known = stated_labels(self.file.path, number, entry, self.labels) if self.is_federated else {}
+            self._pictures[number] = self.table.add_picture(path, self._size(entry, path), **known)
             return
         # It stays where it is scored: a backbone must not train on what tests it.
         self._pictures[number] = ELSEWHERE

@@ -26,8 +26,9 @@ class DatasetSpec:
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "retrieval" (the test
-            pictures are a gallery, class 0, and queries, class 1; a truth says what each query should find); or a name
-            of a plug-in's own, which its reader and its tasks share.
+            pictures are a gallery, class 0, and queries, class 1; a truth says what each query should find),
+            "federated" (beside boxes: which classes a picture is known to lack, as in LVIS); or a name of a plug-in's
+            own, which its reader and its tasks share.
     """
 
     name: str

@@ -45,6 +45,7 @@ class DensePictures:
         dropped: Names of bad pictures, which are left out.
         faults: How many annotations were left out, by reason.
         repaired: How many were kept after something was put right (a box clipped, say), by reason.
+        frequencies: As ``DenseSamples`` has them.
     """
 
     annotation: str
@@ -54,6 +55,7 @@ class DensePictures:
     dropped: tuple[str, ...]
     faults: dict[str, int]
     repaired: dict[str, int]
+    frequencies: tuple[str, ...] = ()
     _source: DenseSamples
     _indices: np.ndarray
 
@@ -127,6 +129,7 @@ def open_dense(
         dropped=tuple(bad),
         faults=_counted(faults, LEFT_OUT, NO_MASK),
         repaired=_counted(faults, REPAIRED),
+        frequencies=source.frequencies,
         _source=replace(source, faults=(), counts=None),
         _indices=chosen,
     )

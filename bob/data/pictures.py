@@ -30,6 +30,7 @@ MEANING = {
     "semantic": "a class of each pixel",
     "label_sets": "every class that is right",
     "retrieval": "what its queries should find",
+    "federated": "classes that are not annotated",
 }
 # What is known of the objects or pixels of a picture: ``open_dense`` opens these, ``open_split`` the others.
 DENSE = ("boxes", "instances", "semantic")

@@ -15,6 +15,7 @@ from PIL import Image
 
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
+from bob.data.annotations import FEDERATED
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
 from bob.data.file_names import name_in_other_case
@@ -37,11 +38,14 @@ class Parsed:
         splits: The objects of each stored split.
         reading: Above 1 where something was met that earlier versions read otherwise, so that their results do not
             count.
+        frequencies: "rare", "common" or "frequent" of each class where a picture has some classes annotated alone;
+            empty elsewhere.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, TableBuilder]
     reading: int = 1
+    frequencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,7 @@ class Tables:
         sizes: Pictures per split after missing splits are split off.
         has_masks: Whether any object has a mask.
         reading: As in ``Parsed``.
+        frequencies: Likewise.
     """
 
     folder: Path
@@ -92,6 +97,7 @@ class Tables:
     sizes: tuple[tuple[str, int], ...]
     has_masks: bool
     reading: int = 1
+    frequencies: tuple[str, ...] = ()
 
     def marked(self, fingerprint: str) -> str:
         """Return the fingerprint of the data as they are read: another one only where they were read otherwise."""
@@ -100,11 +106,12 @@ class Tables:
     @property
     def annotations(self) -> tuple[str, ...]:
         """What is known about each picture."""
-        return ("boxes", "instances") if self.has_masks else ("boxes",)
+        found = ("boxes", "instances") if self.has_masks else ("boxes",)
+        return (*found, FEDERATED) if self.frequencies else found
 
     def samples(self, split: str, root: Path, *, said_by: str, masks: bool) -> DenseSamples:
         """Return a stored split; ``said_by`` names where its pictures' sizes are stated."""
-        table = Table(self.folder / split, with_masks=masks)
+        table = Table(self.folder / split, with_masks=masks, is_federated=bool(self.frequencies))
         ids, sizes = table.ids(), table.sizes()
         pictures = Samples(
             ids=ids, labels=np.zeros(len(ids), dtype=np.int64), read=PictureOpener(root, ids, sizes, said_by)
@@ -116,6 +123,7 @@ class Tables:
             annotate=table.annotate,
             counts=table.counts(),
             faults=table.faults(),
+            frequencies=self.frequencies,
         )
 
 
@@ -169,6 +177,7 @@ def _load(folder: Path) -> Tables | None:
         sizes=tuple((name, count) for name, count in said["sizes"]),
         has_masks=said["has_masks"],
         reading=said["reading"],
+        frequencies=tuple(said["frequencies"]),
     )
 
 
@@ -181,6 +190,7 @@ def _store(folder: Path, parsed: Parsed) -> None:
         "sizes": split_sizes(listing),
         "has_masks": has_masks,
         "reading": parsed.reading,
+        "frequencies": parsed.frequencies,
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = temporary_name(folder)

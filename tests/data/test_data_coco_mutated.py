@@ -69,7 +69,7 @@ def require_valid(parsed, place):
     """Assert that every object of every stored split lies in its picture and has a class."""
     for split, part in parsed.splits.items():
         part.write(place / split)
-        table = Table(place / split, with_masks=part.has_masks)
+        table = Table(place / split, with_masks=part.has_masks, is_federated=bool(parsed.frequencies))
         for index, (height, width) in enumerate(table.sizes()):
             found = table.annotate(index)
             boxes = found.boxes
@@ -77,6 +77,8 @@ def require_valid(parsed, place):
             assert (boxes >= -1).all() and (boxes[:, 2] <= width + 1).all() and (boxes[:, 3] <= height + 1).all()
             assert ((found.labels >= 0) & (found.labels < len(parsed.classes))).all()
             assert np.isfinite(found.area).all() and (found.area > 0).all()
+            for known in (found.absent, found.partial):
+                assert known is None or ((known >= 0) & (known < len(parsed.classes))).all()
             assert all(mask["size"] == [height, width] for mask in found.masks or ())
 
 
@@ -94,7 +96,7 @@ def test_500_mutated_files_are_plain_errors_or_valid_data(folder, tmp_path):
     path = folder / "annotations.json"
     present = frozenset(f"images/{index:03d}.jpg" for index in range(PICTURES))
     for turn in range(MUTATIONS):
-        path.write_bytes(mutated(good(), rng))
+        path.write_bytes(mutated(lvis() if turn % 2 else good(), rng))
         try:
             if turn % 10 == 0:
                 read_whole(folder, tmp_path / f"cache{turn}")
@@ -110,4 +112,14 @@ def good():
     content = coco_content(PICTURES, masks=True)
     for entry in content["annotations"][::3]:
         entry["segmentation"] = {"size": [30, 40], "counts": [100, 20, 1080]}
+    return content
+
+
+def lvis():
+    content = good()
+    for entry in content["images"]:
+        entry["coco_url"] = f"http://images.org/{entry.pop('file_name')}"
+        entry |= {"neg_category_ids": [3], "not_exhaustive_category_ids": [7, 3]}
+    for entry in content["categories"]:
+        entry["frequency"] = "rcf"[entry["id"] % 3]
     return content

@@ -54,6 +54,8 @@ class DenseSamples:
         annotate: Returns the Instances, or the uint8 (H, W) map, of picture ``i``; picklable and thread-safe.
         counts: int64 (n,): how many annotations each picture has; None where they are not counted.
         faults: What is wrong with the annotations.
+        frequencies: "rare", "common" or "frequent" of each class, where each picture has some classes annotated alone
+            (LVIS); empty where every object of every class is.
     """
 
     classes: tuple[str, ...]
@@ -62,6 +64,7 @@ class DenseSamples:
     annotate: Callable[[int], Any]
     counts: np.ndarray | None = None
     faults: tuple[Fault, ...] = ()
+    frequencies: tuple[str, ...] = ()
 
 
 class Reader(Protocol):
