@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 IGNORE = 255  # the label of pixels that neither train nor score
+FEDERATED = "federated"  # beside boxes: of each picture some classes alone are annotated, as in LVIS
 ANNOTATIONS = ("label", "boxes", "instances", "semantic", "multilabel")
 Rle = dict[str, Any]  # COCO's compressed run lengths: {"size": [height, width], "counts": bytes}
 
@@ -22,6 +23,9 @@ class Instances:
         crowd: bool (n,): a region of many objects, which COCO's metric neither counts nor punishes.
         area: float64 (n,): as the file states it, in square pixels; decides whether an object is small or large.
         masks: Run lengths of each object's pixels; None where only boxes are known.
+        absent: int64 (k,): labels that the picture is known to lack, where not every class is annotated; of a label
+            that is neither here nor in ``labels`` nothing is known. None where every object of every class is.
+        partial: int64 (k,): labels of which the picture may have more objects; None likewise.
     """
 
     boxes: np.ndarray
@@ -29,6 +33,8 @@ class Instances:
     crowd: np.ndarray
     area: np.ndarray
     masks: tuple[Rle, ...] | None = None
+    absent: np.ndarray | None = None
+    partial: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.labels)

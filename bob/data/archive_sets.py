@@ -11,8 +11,8 @@ from bob.core.errors import DataError, DataMissingError
 from bob.core.files import digest
 from bob.data.archive_layout import ARCHIVES, archives_alone
 from bob.data.archive_members import MemberList, Members, members_of
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside
-from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES
 
 
 @dataclass(frozen=True)

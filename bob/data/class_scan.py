@@ -10,13 +10,13 @@ import numpy as np
 
 from bob.core.errors import DataError
 from bob.core.text import printable
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, list_files
 from bob.data.folder_splits import P, class_folders, require_inside, split_folders_of
 from bob.data.folder_suspicion import require_classes
 from bob.data.imagenet import are_wnids
 from bob.data.judge import require_distinct_names, require_trained
 from bob.data.member_paths import MemberPath
-from bob.data.split_names import is_picture
 from bob.data.splits import UNDIVIDED
 
 

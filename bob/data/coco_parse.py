@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,35 +11,35 @@ from typing import Any
 from bob.core.errors import DataError
 from bob.data.box_judge import BoxJudge
 from bob.data.boxes import Box, fitted
+from bob.data.coco_categories import (
+    ANEW,
+    are_named,
+    are_numbered_otherwise,
+    categories_of,
+    labels_by_name,
+    labels_by_number,
+    read_json,
+)
 from bob.data.coco_masks import area_of, box_of, mask_of
+from bob.data.coco_places import CocoFile, PicturePlaces
 from bob.data.decode import BROKEN_PICTURE, MAX_PIXELS, open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, REPAIRED, Fault
+from bob.data.federated import are_federated, frequencies_of, stated_labels
 from bob.data.object_arrays import TableBuilder
 from bob.data.orientation import upright_size
 from bob.data.table_cache import Parsed
-from bob.data.typed_values import truth, whole_number
+from bob.data.typed_values import is_text, truth, whole_number
 
 log = logging.getLogger(__name__)
 
-LISTS = ("images", "annotations", "categories")
-ANEW = "Export or copy the file anew."
+Listed = tuple[Any, str]  # the id and the path of a picture
 NO_ID = object()
+ELSEWHERE = -2  # the index of a picture that another split holds
+OWNERS = ("test", "val", "train")  # a picture of two splits stays in the first of these
 REFERENCES = ("image_id", "category_id")  # as text or fractions they fitted nothing before
+SHARED = "a picture that another split holds too"
 MASKS_JUDGED = 2000
 MAX_NUMBER = 2**53  # JSON has integers of any length; floats hold no greater one exactly
-
-
-@dataclass(frozen=True)
-class CocoFile:
-    """One split's file.
-
-    Attributes:
-        path: The JSON file.
-        folders: Where its pictures may lie, relative to the root with a trailing slash ("" is the root), best first.
-    """
-
-    path: Path
-    folders: tuple[str, ...]
 
 
 def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str]) -> Parsed:
@@ -56,122 +55,37 @@ def parse_coco(root: Path, files: Mapping[str, CocoFile], present: frozenset[str
             one id, or two files disagree about a category.
     """
     contents = {split: read_json(file.path) for split, file in files.items()}
-    listed = {split: _listed(files[split].path, content) for split, content in contents.items()}
-    names, labels = _labels_by_name(listed) if _are_named(listed) else _labels_by_number(files, listed)
-    is_other = _numbered_otherwise(listed)
+    listed = {split: categories_of(files[split].path, content) for split, content in contents.items()}
+    names, labels = labels_by_name(listed) if are_named(listed) else labels_by_number(files, listed)
+    is_other = are_numbered_otherwise(listed)
+    paths = {split: file.path for split, file in files.items()}
+    frequencies = frequencies_of(paths, contents, labels) if are_federated(paths, contents) else ()
+    pictures = {split: _listed_pictures(root, files[split], content, present) for split, content in contents.items()}
     parts: dict[str, TableBuilder] = {}
     for split, file in files.items():
-        parser = _Parser(root=root, file=file, labels=labels[split], present=present)
+        taken = _taken(split, pictures, present)
+        parser = _Parser(
+            root=root, file=file, labels=labels[split], present=present, taken=taken, is_federated=bool(frequencies)
+        )
         # Let go of each file's objects as soon as they are in the table: COCO's take gigabytes.
-        parts[split] = parser.parse(contents.pop(split))
+        parts[split] = parser.parse(contents.pop(split), pictures[split])
         is_other = is_other or parser.is_typed_otherwise
         nameless = [number for number, name in listed[split].items() if not name]
         parts[split].faults += [_nameless(file, number, names[labels[split][number]]) for number in nameless]
-    return Parsed(classes=tuple(names), splits=parts, reading=2 if is_other else 1)
+    is_shared = any(fault.reason == SHARED for part in parts.values() for fault in part.faults)
+    reading = 4 if frequencies else 3 if is_shared else 2 if is_other else 1
+    return Parsed(classes=tuple(names), splits=parts, reading=reading, frequencies=frequencies)
 
 
-def _numbered_otherwise(listed: Mapping[str, dict[int, str]]) -> bool:
-    """Tell whether files give one id two names, or one name two ids: matching by number took these for others."""
-    pairs = {pair for names in listed.values() for pair in names.items()}
-    return _are_named(listed) and not len({n for n, _ in pairs}) == len({name for _, name in pairs}) == len(pairs)
+def _taken(split: str, pictures: Mapping[str, Sequence[Listed]], present: frozenset[str]) -> dict[str, str]:
+    """Return the pictures that splits before this one in OWNERS hold, with the split."""
+    before = OWNERS[: OWNERS.index(split)] if split in OWNERS else ()
+    return {path: owner for owner in before for _, path in pictures.get(owner, ()) if path in present}
 
 
 def _nameless(file: CocoFile, number: int, called: str) -> Fault:
     where = f"{file.path.name}, category {number} (called {called!r})"
     return Fault("a category without a name", where, effect=REPAIRED)
-
-
-def read_json(path: Path) -> dict[str, list[Any]]:
-    """Read an instances file as far as its three lists.
-
-    Raises:
-        DataError: It is cut off, no JSON, or something else; the message names the place.
-    """
-    try:
-        content = json.loads(path.read_bytes())
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is cut off or damaged at character {error.pos} of {len(error.doc)} "
-            f"(line {error.lineno}, column {error.colno}): {error.msg}.",
-            hint=ANEW,
-        ) from error
-    except (ValueError, RecursionError) as error:  # no UTF-8, a number of 5,000 digits, lists within lists
-        raise DataError(f"{path} is no JSON text: {error}.", hint=ANEW) from error
-    if not isinstance(content, dict) or not all(isinstance(content.get(name), list) for name in LISTS):
-        raise DataError(
-            f"{path} is no COCO instances file: lists {', '.join(LISTS)} are expected.",
-            hint="See cocodataset.org, 'Data format', 'Object detection'.",
-        )
-    for name in LISTS:
-        for place, entry in enumerate(content[name]):
-            if not isinstance(entry, dict):
-                raise DataError(f"{path}: {name}[{place}] is {entry!r:.80}; an object is expected.", hint=ANEW)
-    return content
-
-
-def _listed(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
-    """Return the name of each category id of one file, "" where it has none.
-
-    Raises:
-        DataError: There is no category, an id is no number, or one id has two names.
-    """
-    found: dict[int, str] = {}
-    for entry in content["categories"]:
-        number, name = whole_number(entry.get("id")), entry.get("name")
-        if number is None:
-            raise DataError(f"{path}: category {name!r} has id {entry.get('id')!r}, no number.", hint=ANEW)
-        name = name.strip() if isinstance(name, str) else ""
-        if found.get(number) and name and found[number] != name:
-            raise DataError(f"{path}: category {number} is {name!r} and {found[number]!r} before.", hint=ANEW)
-        found[number] = found.get(number) or name
-    if not found:
-        raise DataError(f"{path} has no categories.", hint=ANEW)
-    return found
-
-
-def _are_named(listed: Mapping[str, dict[int, str]]) -> bool:
-    """Tell whether every category of every file has a name, and each file gives a name to one id alone."""
-    return all(all(names.values()) and len(set(names.values())) == len(names) for names in listed.values())
-
-
-def _labels_by_name(listed: Mapping[str, dict[int, str]]) -> tuple[list[str], dict[str, dict[int, int]]]:
-    """Return the class names, and the label of each id in each file: tools number the categories of each split anew."""
-    first: dict[str, int] = {}
-    for names in listed.values():
-        for number, name in names.items():
-            first[name] = min(first.get(name, number), number)
-    order = sorted(first, key=lambda name: (first[name], name))
-    place = {name: label for label, name in enumerate(order)}
-    return order, {split: {number: place[name] for number, name in names.items()} for split, names in listed.items()}
-
-
-def _labels_by_number(
-    files: Mapping[str, CocoFile], listed: Mapping[str, dict[int, str]]
-) -> tuple[list[str], dict[str, dict[int, int]]]:
-    """Return the same where names are missing or not distinct, so that only ids can tell classes apart.
-
-    Raises:
-        DataError: Two files give an id different names.
-    """
-    found: dict[int, str] = {}
-    for split, names in listed.items():
-        for number, name in names.items():
-            if found.get(number) and name and found[number] != name:
-                raise DataError(
-                    f"{files[split].path}: category {number} is {name!r} here and {found[number]!r} before.",
-                    hint="All splits of a data set must use the same categories.",
-                )
-            found[number] = found.get(number) or name
-    labels = {number: label for label, number in enumerate(sorted(found))}
-    return _unique_names(found), dict.fromkeys(listed, labels)
-
-
-def _unique_names(categories: Mapping[int, str]) -> list[str]:
-    names = [categories[number] or f"category_{number}" for number in sorted(categories)]
-    return [
-        f"{name} ({number})" if names.count(name) > 1 else name
-        for number, name in zip(sorted(categories), names, strict=True)
-    ]
 
 
 @dataclass
@@ -182,6 +96,8 @@ class _Parser:
     file: CocoFile
     labels: Mapping[int, int]
     present: frozenset[str]
+    taken: Mapping[str, str]
+    is_federated: bool
     table: TableBuilder = field(default_factory=TableBuilder)
     judge: BoxJudge = field(default_factory=BoxJudge)
     is_typed_otherwise: bool = False
@@ -189,24 +105,18 @@ class _Parser:
     _paths: set[str] = field(default_factory=set)
     _seen: set[Any] = field(default_factory=set)
 
-    def parse(self, content: Mapping[str, list[dict[str, Any]]]) -> TableBuilder:
+    def parse(self, content: Mapping[str, list[dict[str, Any]]], pictures: Sequence[Listed]) -> TableBuilder:
         listed: dict[Any, str] = {}
-        for entry in content["images"]:
-            self._add_picture(entry, listed)
-        self._require_some_present()
+        for entry, (number, path) in zip(content["images"], pictures, strict=True):
+            if self._is_new(number, path, listed):
+                self._add_picture(entry, number, path)
+        self._require_some_left(len(pictures))
         for entry in content["annotations"]:
             self._add_object(entry)
         self.judge.decide(self.file.path)
         return self.table
 
-    def _add_picture(self, entry: dict[str, Any], listed: dict[Any, str]) -> None:
-        number, name = _id_of(entry.get("id"), None), entry.get("file_name")
-        if number is None or not isinstance(name, str) or not name:
-            raise DataError(
-                f"{self.file.path}: picture {number!r} has the file name {name!r}; an id and a name are expected.",
-                hint=ANEW,
-            )
-        path = self._place(name)
+    def _is_new(self, number: Any, path: str, listed: dict[Any, str]) -> bool:
         if number in listed:
             if listed[number] != path:
                 raise DataError(
@@ -214,7 +124,7 @@ class _Parser:
                     hint="Nobody can tell whose the annotations are: give them different ids.",
                 )
             self.table.faults.append(Fault("a picture listed twice", f"{self.file.path.name}, picture {number}"))
-            return
+            return False
         if path in self._paths:
             raise DataError(
                 f"{self.file.path}: picture {path} is listed under two ids, the second is {number}.",
@@ -222,19 +132,28 @@ class _Parser:
             )
         listed[number] = path
         self._paths.add(path)
-        self._pictures[number] = self.table.add_picture(path, self._size(entry, path))
+        return True
 
-    def _place(self, name: str) -> str:
-        """Return a picture's path below the root; where it is missing, the one it should have."""
-        parts = name.replace("\\", "/").split("/")
-        if name.startswith(("/", "\\")) or ".." in parts or ":" in parts[0]:
+    def _add_picture(self, entry: dict[str, Any], number: Any, path: str) -> None:
+        owner = self.taken.get(path)
+        if owner is None:
+            known = stated_labels(self.file.path, number, entry, self.labels) if self.is_federated else {}
+            self._pictures[number] = self.table.add_picture(path, self._size(entry, path), **known)
+            return
+        # It stays where it is scored: a backbone must not train on what tests it.
+        self._pictures[number] = ELSEWHERE
+        where = f"{self.file.path.name}, picture {number} ({path}, which {owner} holds)"
+        self.table.faults.append(Fault(SHARED, where))
+
+    def _require_some_left(self, count: int) -> None:
+        shared = sum(fault.reason == SHARED for fault in self.table.faults)
+        if shared and not self.table.ids:
             raise DataError(
-                f"{self.file.path}: the picture {name!r} leads out of the data set's folder {self.root}.",
-                hint="Only names below the folder are read.",
+                f"{self.file.path}: all of its {shared} pictures are in another split's file too.",
+                hint="A picture may train, choose or test: take each out of all files but one.",
             )
-        clean = "/".join(part for part in parts if part not in ("", "."))
-        candidates = [folder + clean for folder in self.file.folders]
-        return next((path for path in candidates if path in self.present), candidates[0])
+        if shared:
+            log.warning("%s: %d of %d pictures are left out: other splits hold them.", self.file.path, shared, count)
 
     def _size(self, entry: Mapping[str, Any], path: str) -> tuple[int, int]:
         """Return the height and width that the file states, or else the picture's own."""
@@ -244,15 +163,6 @@ class _Parser:
             return (height, width) if height * width <= MAX_PIXELS else (0, 0)
         return stored_size(self.root, path, self.present)
 
-    def _require_some_present(self) -> None:
-        missing = [path for path in self.table.ids if path not in self.present]
-        if missing and len(missing) == len(self.table.ids):
-            looked = ", ".join(str(self.root / folder) for folder in self.file.folders)
-            raise DataError(
-                f"{self.file.path}: none of its {len(missing)} pictures ({missing[0]}, ...) is in {looked}.",
-                hint="Put the pictures there, in the folder named as the split.",
-            )
-
     def _add_object(self, entry: dict[str, Any]) -> None:
         self.is_typed_otherwise |= any(type(entry.get(name)) in (float, str) for name in REFERENCES)
         number = _id_of(entry.get("id"), NO_ID)
@@ -260,6 +170,8 @@ class _Parser:
         picture = self._pictures.get(_id_of(entry.get("image_id"), None))
         if picture is None:
             self._fault("an unknown picture id", f"{where} of picture {entry.get('image_id')!r:.40}", NO_PICTURE)
+            return
+        if picture == ELSEWHERE:
             return
         where += f" of {self.table.ids[picture]}"
         if self._is_repeated(number):
@@ -331,6 +243,27 @@ class _Parser:
         self.table.faults.append(Fault(reason, where, picture, effect))
 
 
+def _listed_pictures(root: Path, file: CocoFile, content: Mapping[str, Any], present: frozenset[str]) -> list[Listed]:
+    """Return the id and the path below the root of each picture that a file lists.
+
+    Raises:
+        DataError: One has no id or no name, a name leads out of the root, or no picture is there.
+    """
+    named = [_named(file.path, entry) for entry in content["images"]]
+    paths = PicturePlaces(root, file, present).paths([name for _, name in named])
+    return [(number, path) for (number, _), path in zip(named, paths, strict=True)]
+
+
+def _named(file: Path, entry: Mapping[str, Any]) -> tuple[Any, str]:
+    """Return a picture's id and its file's name, or else the address that it comes from."""
+    number, name = _id_of(entry.get("id"), None), entry.get("file_name") or entry.get("coco_url")
+    if number is None or not is_text(name):
+        raise DataError(
+            f"{file}: picture {number!r} has the file name {name!r:.80}; an id and a name are expected.", hint=ANEW
+        )
+    return number, name
+
+
 def stored_size(root: Path, path: str, present: frozenset[str]) -> tuple[int, int]:
     """Return a picture file's height and width as it is loaded, (0, 0) if it cannot be read."""
     if path not in present:
@@ -362,4 +295,4 @@ def _id_of(value: Any, default: Any) -> Any:
     number = whole_number(value)
     if number is not None:
         return number
-    return value if isinstance(value, str) and value else default
+    return value if is_text(value) else default

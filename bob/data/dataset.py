@@ -27,8 +27,8 @@ class DatasetSpec:
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "multilabel" (of each
             class whether it is there, any number of them), "retrieval" (the test pictures are a gallery, class 0, and
-            queries, class 1; a truth says what each query should find); or a name of a plug-in's own, which its reader
-            and its tasks share.
+            queries, class 1; a truth says what each query should find), "federated" (beside boxes: which classes a
+            picture is known to lack, as in LVIS); or a name of a plug-in's own, which its reader and its tasks share.
         contrasted: How many classes "multilabel" can learn and score in each split, as (split, count) pairs: some
             pictures are known to show them and others to lack them. Empty where nobody has counted.
     """

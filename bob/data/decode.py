@@ -14,7 +14,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from bob.data.split_names import EXTRA_SUFFIXES, UNREAD_SUFFIXES, suffix_of
+from bob.data.file_names import EXTRA_SUFFIXES, UNREAD_SUFFIXES, suffix_of
 
 MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
 WHITE = (255, 255, 255)

@@ -46,6 +46,7 @@ class DensePictures:
         dropped: Names of bad pictures, which are left out.
         faults: How many annotations were left out, by reason.
         repaired: How many were kept after something was put right (a box clipped, say), by reason.
+        frequencies: As ``DenseSamples`` has them.
     """
 
     annotation: str
@@ -55,6 +56,7 @@ class DensePictures:
     dropped: tuple[str, ...]
     faults: dict[str, int]
     repaired: dict[str, int]
+    frequencies: tuple[str, ...] = ()
     _source: DenseSamples
     _indices: np.ndarray
 
@@ -115,6 +117,7 @@ def open_dense(
         dropped=chosen.dropped,
         faults=_counted(chosen.faults, LEFT_OUT, NO_MASK),
         repaired=_counted(chosen.faults, REPAIRED),
+        frequencies=source.frequencies,
         _source=replace(source, faults=(), counts=None, presence=None),
         _indices=indices,
     )

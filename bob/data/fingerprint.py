@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from bob.core.errors import DataError
 from bob.core.files import digest, sha256_file, write_text
-from bob.data.split_names import is_picture
+from bob.data.file_names import is_picture
 
 log = logging.getLogger(__name__)
 

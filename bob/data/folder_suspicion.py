@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
+from bob.data.coco_layout import coco_kinds
+from bob.data.coco_look import coco_kind, mentions_boxes
 from bob.data.decode import BROKEN_PICTURE, open_picture
+from bob.data.file_names import LABEL_WORDS, PICTURE_WORDS, SPLIT_NAMES
 from bob.data.folder_splits import P, forced, require_inside
-from bob.data.mask_layouts import LEAST_SHARE, MASK_WORDS, mask_end
+from bob.data.mask_layouts import LEAST_SHARE, mask_end
 from bob.data.mask_pictures import INDEX_MODES
 from bob.data.member_paths import MemberPath
-from bob.data.split_names import SPLIT_NAMES
 
-PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
-LABEL_WORDS = frozenset((*MASK_WORDS, "bboxes", "boxes"))
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
 MOST_LABELS = 64
@@ -168,15 +167,21 @@ def _by_files_beside(root: P, names: Sequence[str]) -> str | None:
             continue
         if said:
             return said
+    if isinstance(root, Path) and (root / names[0]).is_dir():  # without splits nothing else says that these are classes
+        return next((_holds_coco(path.relative_to(root).as_posix()) for path in coco_kinds(root)), None)
     return None
+
+
+def _holds_coco(name: str) -> str:
+    return f"{name!r} holds annotations in COCO's format (coco:FOLDER reads its boxes)"
 
 
 def _file_says(root: P, path: P, names: Sequence[str]) -> str | None:
     suffix = path.suffix.lower()
     if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not _is_file(root, path):
         return None
-    if suffix == ".json" and _is_coco(path):
-        return f"{path.name!r} holds annotations in COCO's format"
+    if suffix == ".json" and (coco_kind(path) or mentions_boxes(path)):
+        return _holds_coco(path.name)
     if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
         return f"{path.name!r} describes boxes in YOLO's format"
     if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
@@ -192,15 +197,6 @@ def _is_file(root: P, path: P) -> bool:
 def _head(path: P) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
-
-
-def _is_coco(path: P) -> bool:
-    """Tell by the first and the last part of a file whether COCO's lists are in it."""
-    with path.open("rb") as file:
-        content = file.read(HEAD_BYTES)
-        file.seek(max(0, file.seek(0, os.SEEK_END) - HEAD_BYTES))
-        content += file.read(HEAD_BYTES)
-    return b'"file_name"' in content and (b'"bbox"' in content or b'"segmentation"' in content)
 
 
 def _lists_pictures(root: P, path: P) -> bool:

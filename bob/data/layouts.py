@@ -1,4 +1,4 @@
-"""Telling by a folder's files how it stores its pictures. Nothing is opened."""
+"""Telling by a folder's files how it stores its pictures. Of JSON files alone a few blocks are looked at."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 
 from bob.core.registry import resolved
 from bob.data.archive_layout import TAR, ZIP, is_webdataset, is_zip
+from bob.data.coco_layout import is_coco, is_coco_by_content
 from bob.data.mask_layouts import is_masks
-from bob.data.split_names import split_of
 
-ROBOFLOW = "_annotations.coco.json"
 # Single files that hold or describe a data set: the reader of each suffix.
 FILE_KINDS: dict[str, str] = {
+    ".json": "coco",
     ".yaml": "yolo",
     ".yml": "yolo",
     **dict.fromkeys(ZIP, "zip"),
@@ -24,36 +24,6 @@ FILE_KINDS: dict[str, str] = {
 PICTURES_ALONE = ("yolo", "open_images")
 ADE20K_FOLDER = "ADEChallengeData2016"
 LOOKED_AT = 64  # names in a folder that tell what it is
-
-
-def coco_files(root: Path) -> list[Path]:
-    """Return the files that hold COCO annotations of a split, by the places where they usually lie."""
-    if not root.is_dir():
-        return []
-    places = [root / "annotations", root]
-    for place in places:
-        named = sorted(path for path in place.glob("*.json") if split_of(path.stem))
-        if named and (place != root or any(_has_pictures(root, path.stem) for path in named)):
-            return named
-    return sorted(path for path in root.glob(f"*/{ROBOFLOW}") if split_of(path.parent.name))
-
-
-def _has_pictures(root: Path, stem: str) -> bool:
-    return any(folder.is_dir() for folder in _picture_folders(root, stem))
-
-
-def _picture_folders(root: Path, stem: str) -> list[Path]:
-    name = stem.removeprefix("instances_")
-    return [root / folder for folder in (name, f"images/{name}", "images", str(split_of(stem)))]
-
-
-def is_coco(root: Path) -> bool:
-    """Tell whether ``coco_files`` are what this folder is about, not some JSON beside folders of classes."""
-    files = coco_files(root)
-    if not files or files[0].parent != root:
-        return bool(files)
-    folders = [folder for path in files for folder in _picture_folders(root, path.stem) if folder.is_dir()]
-    return any(entry.is_file() and not entry.name.startswith(".") for one in folders for entry in one.iterdir())
 
 
 def is_voc(root: Path) -> bool:
@@ -109,6 +79,9 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("zip", is_zip),
     ("webdataset", is_webdataset),
 )
+# What is recognised by what files hold, and only where labels are asked for: pictures alone are read as they were
+# before these were known.
+LAYOUTS_BY_CONTENT: tuple[tuple[str, Callable[[Path], object]], ...] = (("coco", is_coco_by_content),)
 
 # What a folder is recognised by, in words, for who asks why it is read so.
 REASONS = {
@@ -127,9 +100,15 @@ REASONS = {
 }
 
 
-def dense_layout(root: Path) -> str | None:
-    """Return the reader for a folder with boxes or masks, or None for another kind of folder."""
-    return next((kind for kind, recognise in LAYOUTS if resolved(recognise)(root)), None)
+def dense_layout(root: Path, *, labelled: bool = True) -> str | None:
+    """Return the reader for a folder with boxes or masks, or None for another kind of folder.
+
+    Args:
+        root: The folder.
+        labelled: Whether its labels are asked for.
+    """
+    known = (*LAYOUTS, *LAYOUTS_BY_CONTENT) if labelled else LAYOUTS
+    return next((kind for kind, recognise in known if resolved(recognise)(root)), None)
 
 
 def file_layout(path: Path) -> str | None:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
-from bob.data.split_names import SPLIT_NAMES, is_picture
+from bob.data.file_names import SPLIT_NAMES, is_picture
 
 PICTURE_WORDS = ("images", "image", "img", "imgs", "jpegimages", "pictures", "photos")
 MASK_WORDS = (

@@ -8,8 +8,8 @@ from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry
-from bob.data.split_names import is_picture
 
 
 class MemberTree:

@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,10 @@ from bob.data.annotations import Instances, Rle
 from bob.data.class_presence import presence
 from bob.data.faults import LEFT_OUT, NO_MASK, NO_PICTURE, Fault
 
-ARRAYS = ("sizes", "offsets", "boxes", "labels", "crowd", "area", "mask_offsets", "masks")
+ARRAYS = (
+    *("sizes", "offsets", "boxes", "labels", "crowd", "area", "mask_offsets", "masks"),
+    *("absent_offsets", "absent", "partial_offsets", "partial"),
+)
 NAMED_FAULTS = 1000
 
 Arrays = dict[str, np.ndarray]
@@ -32,10 +36,12 @@ class Table:
     Attributes:
         folder: Where the arrays lie.
         with_masks: Whether ``annotate`` gives masks, and leaves out the objects that have none.
+        is_federated: Whether ``annotate`` says which classes a picture is known to lack.
     """
 
     folder: Path
     with_masks: bool = False
+    is_federated: bool = False
 
     def ids(self) -> tuple[str, ...]:
         """Return the pictures' paths below the data set's root."""
@@ -91,6 +97,8 @@ class Table:
             crowd=np.array(arrays["crowd"][rows]),
             area=np.array(arrays["area"][rows]),
             masks=self._masks(arrays, index, rows) if self.with_masks else None,
+            absent=_part(arrays, "absent", index) if self.is_federated else None,
+            partial=_part(arrays, "partial", index) if self.is_federated else None,
         )
 
     def _masks(self, arrays: Arrays, index: int, rows: np.ndarray) -> tuple[Rle, ...]:
@@ -98,6 +106,11 @@ class Table:
         ends, content = arrays["mask_offsets"], arrays["masks"]
         masks = (content[ends[row] : ends[row + 1]].tobytes() for row in rows)
         return tuple({"size": [height, width], "counts": counts} for counts in masks)
+
+
+def _part(arrays: Arrays, name: str, index: int) -> np.ndarray:
+    start, end = arrays[f"{name}_offsets"][index : index + 2]
+    return arrays[name][start:end].astype(np.int64)
 
 
 @functools.lru_cache(maxsize=16)
@@ -141,11 +154,17 @@ class TableBuilder:
     _crowd: list[bool] = field(default_factory=list)
     _area: list[float] = field(default_factory=list)
     _masks: list[bytes] = field(default_factory=list)
+    _absent: list[Sequence[int]] = field(default_factory=list)
+    _partial: list[Sequence[int]] = field(default_factory=list)
 
-    def add_picture(self, path: str, size: tuple[int, int]) -> int:
-        """Add a picture of (height, width) and return its index."""
+    def add_picture(
+        self, path: str, size: tuple[int, int], *, absent: Sequence[int] = (), partial: Sequence[int] = ()
+    ) -> int:
+        """Add a picture of (height, width) and return its index; ``absent`` and ``partial`` as ``Instances`` has."""
         self.ids.append(path)
         self.sizes.append(size)
+        self._absent.append(absent)
+        self._partial.append(partial)
         return len(self.ids) - 1
 
     def add_object(
@@ -177,8 +196,12 @@ class TableBuilder:
             "labels": np.array(self._labels, dtype=np.int32)[order],
             "crowd": np.array(self._crowd, dtype=bool)[order],
             "area": np.array(self._area, dtype=np.float64)[order],
-            "mask_offsets": _edges(np.array([len(mask) for mask in masks], dtype=np.int64)),
+            "mask_offsets": _edges(_lengths(masks)),
             "masks": np.frombuffer(b"".join(masks), dtype=np.uint8),
+            "absent_offsets": _edges(_lengths(self._absent)),
+            "absent": np.array(list(chain.from_iterable(self._absent)), dtype=np.int32),
+            "partial_offsets": _edges(_lengths(self._partial)),
+            "partial": np.array(list(chain.from_iterable(self._partial)), dtype=np.int32),
         }
         for name, array in arrays.items():
             np.save(folder / f"{name}.npy", array)
@@ -186,6 +209,10 @@ class TableBuilder:
         # A million faults of one kind need no million names.
         named = [fault if place < NAMED_FAULTS else fault._replace(where="") for place, fault in enumerate(self.faults)]
         (folder / "faults.json").write_text(json.dumps(named))
+
+
+def _lengths(parts: Sequence[bytes] | Sequence[Sequence[int]]) -> np.ndarray:
+    return np.array([len(part) for part in parts], dtype=np.int64)
 
 
 def _edges(counts: np.ndarray) -> np.ndarray:

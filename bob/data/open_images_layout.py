@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
-from bob.data.split_names import SPLIT_NAMES, is_picture
+from bob.data.file_names import SPLIT_NAMES, is_picture
 
 # Where people put the CSV files, below the data set's folder.
 TABLE_FOLDERS = ("", "annotations", "csv_folder", "csv", "metadata", "labels")

@@ -12,12 +12,12 @@ import numpy as np
 from bob.core.errors import DataError
 from bob.core.files import digest
 from bob.data.colour_lookup import ColourLookup
+from bob.data.file_names import is_readable
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.mask_endings import Key, ended_keys, same_name
 from bob.data.mask_layouts import MaskPlace
 from bob.data.mask_pictures import MaskPairs, mask_samples
 from bob.data.readers.base import DenseSamples, split_sizes
-from bob.data.split_names import is_readable
 from bob.data.splits import SPLIT_VERSION, Listing
 
 

@@ -31,6 +31,7 @@ MEANING = {
     "label_sets": "every class that is right",
     "multilabel": "which classes it shows",
     "retrieval": "what its queries should find",
+    "federated": "classes that are not annotated",
 }
 # What is known of the objects or pixels of a picture: ``open_dense`` opens these, ``open_split`` the others.
 DENSE = ("boxes", "instances", "semantic")

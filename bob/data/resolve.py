@@ -52,7 +52,7 @@ def resolve_dataset(
         raise ConfigError(f"policy {policy!r} for bad pictures is not one of {', '.join(POLICIES)}.")
     if not text.strip():
         raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
-    kind, target, extra = _parse(text, data_dir)
+    kind, target, extra = _parse(text, data_dir, labelled)
     if kind in PICTURES_ALONE and not labelled and not text.startswith(f"{kind}:") and Path(target).is_dir():
         kind = "imagefolder"
     if kind in CLASS_FOLDERS and not labelled:
@@ -88,7 +88,7 @@ def known_datasets() -> list[dict[str, Any]]:
     return [vars(KNOWN.get(name)) for name in KNOWN.names()]
 
 
-def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
+def _parse(text: str, data_dir: Path | None, labelled: bool = True) -> tuple[str, str, dict[str, Any]]:
     """Return the reader's kind, the target it is asked for, and what else it is told."""
     if text in KNOWN:
         return KNOWN.get(text).kind, text, {}
@@ -100,7 +100,7 @@ def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
         return prefix, _placed(prefix, target, data_dir), {}
     for place in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
         if place.is_dir():
-            return _kind_of(place), str(place), {}
+            return _kind_of(place, labelled), str(place), {}
         if place.is_file():
             return _kind_of_file(place), str(place), {}
     if "/" in text or text.startswith((".", "~")):
@@ -128,13 +128,13 @@ def _placed(kind: str, target: str, data_dir: Path | None) -> str:
     return str(below) if target and below.exists() else target
 
 
-def _kind_of(folder: Path) -> str:
+def _kind_of(folder: Path, labelled: bool) -> str:
     """Tell how a folder stores its pictures by the files that only one layout has."""
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return "huggingface"
     if any(folder.glob("*-idx3-ubyte*")):
         return "idx"
-    return dense_layout(folder) or "imagefolder"
+    return dense_layout(folder, labelled=labelled) or "imagefolder"
 
 
 def _kind_of_file(path: Path) -> str:

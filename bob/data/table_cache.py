@@ -18,9 +18,11 @@ from PIL import Image
 from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
 from bob.core.text import printable
+from bob.data.annotations import FEDERATED
 from bob.data.class_presence import contrasted
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
+from bob.data.file_names import name_in_other_case
 from bob.data.judge import require_distinct_names, require_objects, require_trained
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
@@ -39,12 +41,16 @@ class Parsed:
     Attributes:
         classes: Class names in label order.
         splits: The objects of each stored split.
-        reading: 2 where values were met that earlier versions read otherwise, so that their results do not count.
+        reading: Above 1 where something was met that earlier versions read otherwise, so that their results do not
+            count.
+        frequencies: "rare", "common" or "frequent" of each class where a picture has some classes annotated alone;
+            empty elsewhere.
     """
 
     classes: tuple[str, ...]
     splits: Mapping[str, TableBuilder]
     reading: int = 1
+    frequencies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,8 +67,19 @@ class PictureOpener:
         height, width = (int(side) for side in self.sizes[index])
         if height < 0:
             raise FileNotFoundError("there are no annotations for it")
-        image = open_picture(self.root / self.paths[index])
+        image = _open_or_say(self.root, self.paths[index])
         return oriented(image, (height, width), said_by=self.said_by)
+
+
+def _open_or_say(root: Path, path: str) -> Image.Image:
+    """Open a picture; of one that is missing say whether a file is there whose name differs in case alone."""
+    try:
+        return open_picture(root / path)
+    except FileNotFoundError as error:
+        other = name_in_other_case(root, path)
+        if other is None:
+            raise
+        raise FileNotFoundError(f"the file is called {other}: upper and lower case count") from error
 
 
 @dataclass(frozen=True)
@@ -77,6 +94,7 @@ class Tables:
         has_masks: Whether any object has a mask.
         contrasted: As in ``DatasetSpec``.
         reading: As in ``Parsed``.
+        frequencies: Likewise.
     """
 
     folder: Path
@@ -86,6 +104,7 @@ class Tables:
     has_masks: bool
     contrasted: tuple[tuple[str, int], ...]
     reading: int = 1
+    frequencies: tuple[str, ...] = ()
 
     def marked(self, fingerprint: str) -> str:
         """Return the fingerprint of the data as they are read: another one only where they were read otherwise."""
@@ -94,11 +113,13 @@ class Tables:
     @property
     def annotations(self) -> tuple[str, ...]:
         """What is known about each picture."""
-        return ("boxes", "instances", "multilabel") if self.has_masks else ("boxes", "multilabel")
+        found = ("boxes", "instances") if self.has_masks else ("boxes",)
+        # Where some classes alone were looked for, which ones a picture lacks is not said by its boxes.
+        return (*found, FEDERATED) if self.frequencies else (*found, "multilabel")
 
     def samples(self, split: str, root: Path, *, said_by: str, masks: bool) -> DenseSamples:
         """Return a stored split; ``said_by`` names where its pictures' sizes are stated."""
-        table = Table(self.folder / split, with_masks=masks)
+        table = Table(self.folder / split, with_masks=masks, is_federated=bool(self.frequencies))
         ids, sizes = table.ids(), table.sizes()
         pictures = Samples(
             ids=tuple(map(printable, ids)),
@@ -114,6 +135,7 @@ class Tables:
             per_class=partial(table.per_class, classes=len(self.classes)),
             faults=table.faults(),
             presence=partial(Table(table.folder).presence, len(self.classes)),
+            frequencies=self.frequencies,
         )
 
 
@@ -168,6 +190,7 @@ def _load(folder: Path) -> Tables | None:
         has_masks=said["has_masks"],
         contrasted=tuple((name, count) for name, count in said["contrasted"]),
         reading=said["reading"],
+        frequencies=tuple(said["frequencies"]),
     )
 
 
@@ -187,6 +210,7 @@ def _store(folder: Path, parsed: Parsed) -> None:
         "sizes": split_sizes(listing),
         "has_masks": has_masks,
         "reading": parsed.reading,
+        "frequencies": parsed.frequencies,
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     place = temporary_name(folder)

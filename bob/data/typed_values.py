@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeGuard
 
 FALSE = ("", "0", "false", "no", "none", "null", "n", "f")
 TRUE = ("1", "true", "yes", "y", "t")
@@ -36,3 +36,14 @@ def truth(value: Any) -> bool | None:
         return truth(float(text))
     except ValueError:
         return None
+
+
+def is_text(value: Any) -> TypeGuard[str]:
+    """Tell whether a value is text with something in it that every file can hold: JSON can write half characters."""
+    if not isinstance(value, str) or not value:
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
+from bob.data.file_names import SPLIT_NAMES, is_picture
 from bob.data.fingerprint import FileEntry, inside, list_files
-from bob.data.split_names import SPLIT_NAMES, is_picture
 from bob.data.splits import UNDIVIDED
 
 log = logging.getLogger(__name__)

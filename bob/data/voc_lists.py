@@ -8,8 +8,8 @@ from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import inside
-from bob.data.split_names import is_picture
 from bob.data.splits import UNDIVIDED
 
 log = logging.getLogger(__name__)

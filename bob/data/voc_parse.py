@@ -15,8 +15,8 @@ from bob.data.box_judge import BoxJudge
 from bob.data.boxes import Box, fitted
 from bob.data.coco_parse import stored_size
 from bob.data.faults import LEFT_OUT, REPAIRED, Fault
+from bob.data.file_names import is_picture
 from bob.data.object_arrays import TableBuilder
-from bob.data.split_names import is_picture
 from bob.data.table_cache import Parsed
 from bob.data.typed_values import truth
 from bob.data.voc_layout import Page

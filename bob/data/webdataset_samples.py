@@ -12,7 +12,7 @@ from typing import Any
 
 from bob.core.errors import DataError
 from bob.data.archive_members import Members
-from bob.data.split_names import is_picture
+from bob.data.file_names import is_picture
 from bob.data.typed_values import whole_number
 
 NUMBER_EXTENSIONS = ("cls", "label", "class", "target", "cls.txt", "label.txt")

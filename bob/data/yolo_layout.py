@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from bob.data.split_names import SPLIT_ALIASES, is_picture, split_of
+from bob.data.file_names import SPLIT_ALIASES, is_picture, split_of
 
 HEAD_BYTES = 1 << 14
 LOOKED_AT = 20  # label files that tell what a folder holds

@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
+from bob.data.file_names import SPLIT_ALIASES, is_picture, split_of
 from bob.data.fingerprint import FileEntry, inside, list_files
-from bob.data.split_names import SPLIT_ALIASES, is_picture, split_of
 from bob.data.splits import UNDIVIDED
 from bob.data.yolo_description import LAYOUT_HINT, Description, below_root, is_folder, names_in_lists, read_text
 from bob.data.yolo_layout import TWINS, is_label_file, label_apart, label_beside, split_meant

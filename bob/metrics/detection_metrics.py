@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,8 @@ from bob.metrics.detection_matching import average_precisions, matches_by_class
 from bob.metrics.resampling import RESAMPLES, Spread, left_out_counts, resampled_counts, spread_of
 
 MAX_DETECTIONS = (1, 10, 100)  # per picture and class
+FEDERATED_DETECTIONS = 300  # per picture, as LVIS has it
+FREQUENCIES = ("rare", "common", "frequent")
 AREAS = ("all", "small", "medium", "large")
 _ENGINE_KIND = {"box": "bbox", "mask": "segm"}
 _IOU = {"50": 0, "75": 5}  # positions in .50:.05:.95
@@ -50,6 +53,7 @@ def coco_scores(
     classes: int,
     kind: str,
     resamples: int = RESAMPLES,
+    frequencies: Sequence[str] = (),
 ) -> CocoScores:
     """Score detections as pycocotools does (Lin et al. 2014, arXiv:1405.0312; the code is the definition).
 
@@ -64,6 +68,11 @@ def coco_scores(
         classes: How many classes there are.
         kind: ``box`` or ``mask``: what is compared; both sides need ``masks`` for the latter.
         resamples: How many resampled test sets the AP is computed on; 0 for none.
+        frequencies: "rare", "common" or "frequent" of each class: then not every class is annotated in each picture,
+            truth says which are ``absent`` and ``partial``, and the scores are LVIS' (Gupta et al. 2019,
+            arXiv:1908.03195; lvis-api is the definition): detections of a class that a picture neither has nor is
+            known to lack are left out, at most 300 a picture count, those of a ``partial`` class that find no object
+            are no mistakes, and AP by frequency stands in the place of recall.
 
     Raises:
         DataError: There is no picture.
@@ -71,27 +80,41 @@ def coco_scores(
         ValueError: The arguments do not fit each other.
     """
     _check(truth, found, sizes, classes, kind)
-    truth_coco, found_coco = _load(truth, found, sizes, classes, kind)
-    engine = _evaluated(truth_coco, found_coco, kind, AREAS)
+    _check_frequencies(truth, classes, frequencies)
+    sides = _load(truth, found, sizes, classes, kind)
+    if frequencies:
+        sides = (sides[0], sides[1].cap_detections_per_image(FEDERATED_DETECTIONS))
+    evaluated = partial(_evaluated, *sides, kind, is_federated=bool(frequencies))
+    engine = evaluated(AREAS)
     engine.accumulate()
     precision, recall = engine.eval["precision"], engine.eval["recall"]
-    replicates, left_out = _resampled(truth_coco, found_coco, kind, len(truth), resamples)
+    replicates, left_out = _resampled(evaluated, len(truth), resamples)
+    metrics = _precisions(precision) | (_by_frequency(precision, frequencies) if frequencies else _recalls(recall))
     return CocoScores(
-        metrics={f"{kind}_{name}": value for name, value in _metrics(precision, recall).items()},
+        metrics={f"{kind}_{name}": value for name, value in metrics.items()},
         per_class={index: _mean(precision[:, :, index, 0, -1]) for index in range(classes)},
         replicates=replicates,
         left_out=left_out,
     )
 
 
-def _metrics(precision: np.ndarray, recall: np.ndarray) -> dict[str, float | None]:
-    """Return the twelve numbers from (IoU, recall, class, area, maximum) and (IoU, class, area, maximum)."""
+def _precisions(precision: np.ndarray) -> dict[str, float | None]:
+    """Return the average precisions from (IoU, recall, class, area, maximum)."""
     metrics = {"ap": _mean(precision[:, :, :, 0, -1])}
     metrics |= {f"ap{name}": _mean(precision[at, :, :, 0, -1]) for name, at in _IOU.items()}
-    sizes = list(enumerate(AREAS))[1:]
-    metrics |= {f"ap_{name}": _mean(precision[:, :, :, area, -1]) for area, name in sizes}
-    metrics |= {f"ar{count}": _mean(recall[:, :, 0, at]) for at, count in enumerate(MAX_DETECTIONS)}
-    return metrics | {f"ar_{name}": _mean(recall[:, :, area, -1]) for area, name in sizes}
+    return metrics | {f"ap_{name}": _mean(precision[:, :, :, area, -1]) for area, name in enumerate(AREAS) if area}
+
+
+def _recalls(recall: np.ndarray) -> dict[str, float | None]:
+    """Return the average recalls from (IoU, class, area, maximum)."""
+    metrics = {f"ar{count}": _mean(recall[:, :, 0, at]) for at, count in enumerate(MAX_DETECTIONS)}
+    return metrics | {f"ar_{name}": _mean(recall[:, :, area, -1]) for area, name in enumerate(AREAS) if area}
+
+
+def _by_frequency(precision: np.ndarray, frequencies: Sequence[str]) -> dict[str, float | None]:
+    """Return the average precision of the rare, the common and the frequent classes."""
+    of_class = np.array(frequencies)
+    return {f"ap_{name}": _mean(precision[:, :, of_class == name, 0, -1]) for name in FREQUENCIES}
 
 
 def _mean(values: np.ndarray) -> float | None:
@@ -100,10 +123,10 @@ def _mean(values: np.ndarray) -> float | None:
     return float(present.mean()) if present.size else None
 
 
-def _evaluated(truth: Any, found: Any, kind: str, areas: Sequence[str]) -> Any:
+def _evaluated(truth: Any, found: Any, kind: str, areas: Sequence[str], *, is_federated: bool) -> Any:
     from hotcoco import COCOeval
 
-    engine = COCOeval(truth, found, _ENGINE_KIND[kind])
+    engine = COCOeval(truth, found, _ENGINE_KIND[kind], lvis_style=is_federated)
     params = engine.params
     params.area_rng = params.area_rng[: len(areas)]
     params.area_rng_lbl = list(areas)
@@ -111,12 +134,14 @@ def _evaluated(truth: Any, found: Any, kind: str, areas: Sequence[str]) -> Any:
     return engine
 
 
-def _resampled(truth: Any, found: Any, kind: str, pictures: int, resamples: int) -> tuple[np.ndarray, np.ndarray]:
+def _resampled(
+    evaluated: Callable[[Sequence[str]], Any], pictures: int, resamples: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the AP on resampled test sets and on those that leave pictures out."""
     if resamples == 0:
         return np.empty(0), np.empty(0)
     # Again, for one range of areas: the records of four would be four times as many Python objects.
-    records = _evaluated(truth, found, kind, AREAS[:1]).eval_imgs
+    records = evaluated(AREAS[:1]).eval_imgs
     counts = np.concatenate([*resampled_counts(pictures, resamples=resamples), left_out_counts(pictures)])
     counts = counts.astype(np.int32)
     total, present = np.zeros(len(counts)), np.zeros(len(counts), dtype=np.int64)
@@ -134,7 +159,10 @@ def _load(
     """Return both sides as the engine's data sets; ids start at 1, for 0 reads as "no match" in the definition."""
     from hotcoco import COCO
 
-    images = [{"id": i + 1, "height": int(h), "width": int(w)} for i, (h, w) in enumerate(np.asarray(sizes))]
+    images = [
+        {"id": i + 1, "height": int(h), "width": int(w), **_unannotated(truth[i])}
+        for i, (h, w) in enumerate(np.asarray(sizes))
+    ]
     categories = [{"id": index + 1, "name": str(index)} for index in range(classes)]
     total = sum(map(len, truth))
     truth_coco = COCO.from_arrays(
@@ -157,6 +185,16 @@ def _load(
     rows = zip(_image_ids(found).tolist(), labels.tolist(), scores.tolist(), _masks(found), strict=True)
     names = ("image_id", "category_id", "score", "segmentation")
     return truth_coco, truth_coco.load_res([dict(zip(names, row, strict=True)) for row in rows])
+
+
+def _unannotated(truth: Instances) -> dict[str, list[int]]:
+    """Return, under LVIS' names, the classes that a picture is known to lack, and those that are not complete."""
+    if truth.absent is None or truth.partial is None:
+        return {}
+    return {
+        "neg_category_ids": (truth.absent + 1).tolist(),
+        "not_exhaustive_category_ids": (truth.partial + 1).tolist(),
+    }
 
 
 def _joined(parts: Sequence[np.ndarray], dtype: type) -> np.ndarray:
@@ -195,3 +233,10 @@ def _check(truth: Sequence[Instances], found: Sequence[Detections], sizes: np.nd
         bad = [picture for picture, part in enumerate(parts) if not np.isfinite(part).all()]
         if bad:
             raise NumericalError(f"{len(bad)} of {len(parts)} pictures have a {name} that is not finite.")
+
+
+def _check_frequencies(truth: Sequence[Instances], classes: int, frequencies: Sequence[str]) -> None:
+    if frequencies and (len(frequencies) != classes or not set(frequencies) <= set(FREQUENCIES)):
+        raise ValueError(f"frequencies must be one of {', '.join(FREQUENCIES)} for each of {classes} classes.")
+    if any((one.absent is None or one.partial is None) == bool(frequencies) for one in truth):
+        raise ValueError("absent and partial of each picture go with frequencies, and only with them.")

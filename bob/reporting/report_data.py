@@ -34,8 +34,20 @@ COSTS = (
 )
 # Beside the primary metric: what its field's papers give next to it, with the head of its column.
 FURTHER = {
-    "box_ap": {"box_ap50": "AP50", "box_ap75": "AP75"},
-    "mask_ap": {"mask_ap50": "AP50", "box_ap": "box AP"},
+    "box_ap": {
+        "box_ap50": "AP50",
+        "box_ap75": "AP75",
+        "box_ap_rare": "APr",
+        "box_ap_common": "APc",
+        "box_ap_frequent": "APf",
+    },
+    "mask_ap": {
+        "mask_ap50": "AP50",
+        "mask_ap_rare": "APr",
+        "mask_ap_common": "APc",
+        "mask_ap_frequent": "APf",
+        "box_ap": "box AP",
+    },
     "miou": {"pixel_accuracy": "pixel acc.", "mean_accuracy": "mean acc."},
     "auroc": {"auroc_near": "near", "auroc_far": "far", "fpr95": "FPR95", "top1": "top1"},
     "mean_accuracy": {

@@ -275,9 +275,12 @@ def test_missing_broken_and_wrongly_sized_pictures_are_dropped_by_name(tmp_path,
         _open(root, cache)
 
 
-def test_pictures_in_another_folder_than_the_json_thinks_are_looked_for_and_then_an_error(tmp_path, cache):
+def test_pictures_in_another_folder_than_the_json_thinks_are_looked_for_and_then_an_error(tmp_path, cache, caplog):
     root = _folder(tmp_path, lambda content: None)
     (root / "train").rename(root / "elsewhere")
+    assert set(_open(f"coco:{root}", cache).ids) == {f"elsewhere/{index:03d}.jpg" for index in range(60)}
+    assert "60 of 60 were found elsewhere" in caplog.text
+    (root / "elsewhere").rename(tmp_path / "elsewhere")
     with pytest.raises(DataError, match="none of its 60 pictures"):
         resolve_dataset(f"coco:{root}", cache_dir=cache)
 

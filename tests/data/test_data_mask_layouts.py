@@ -10,9 +10,9 @@ from data_helpers import class_folders, mask, picture
 from bob.core.errors import DataError
 from bob.data import mask_layouts
 from bob.data.dense_pictures import open_dense
+from bob.data.file_names import is_picture
 from bob.data.mask_layouts import is_masks
 from bob.data.resolve import resolve_dataset
-from bob.data.split_names import is_picture
 
 SIZES = {"train": 4, "val": 2, "test": 3}
 

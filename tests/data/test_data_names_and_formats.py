@@ -17,11 +17,11 @@ from bob.core.text import printable
 from bob.data import decode
 from bob.data.check import bad_pictures
 from bob.data.decode import open_picture, to_rgb
+from bob.data.file_names import EXTRA_SUFFIXES, SUFFIXES, UNREAD_SUFFIXES
 from bob.data.fingerprint import FileEntry, fingerprint_files
 from bob.data.loading import PictureBatches
 from bob.data.pictures import open_split
 from bob.data.resolve import resolve_dataset
-from bob.data.split_names import EXTRA_SUFFIXES, SUFFIXES, UNREAD_SUFFIXES
 
 INPUT = InputConfig(image_size=8, mean=(0.5,) * 3, std=(0.5,) * 3, interpolation="bicubic", crop_pct=1.0)
 # 40 x 30 pixels, blue left and red right, turned by its EXIF data (orientation 6).

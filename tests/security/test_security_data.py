@@ -19,9 +19,9 @@ from bob.core.errors import BobError, DataError
 from bob.core.text import visible
 from bob.data.decode import FORMATS, open_picture
 from bob.data.dense_pictures import open_dense
+from bob.data.file_names import SUFFIXES
 from bob.data.pictures import open_split
 from bob.data.resolve import resolve_dataset
-from bob.data.split_names import SUFFIXES
 
 pytestmark = pytest.mark.timeout(60)
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 30\n%%EndComments\n(ran) (w) file closefile\n"

@@ -9,13 +9,13 @@ from bob.core.errors import DataError
 from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
+from bob.data.file_names import split_folders
 from bob.data.fingerprint import inside
 from bob.data.known import KNOWN
 from bob.data.layouts import ade20k_root, is_ade20k
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.split_names import split_folders
 
 CLASSES = 150
 NAMES_FILE = "objectInfo150.txt"

@@ -58,6 +58,8 @@ class DenseSamples:
         faults: What is wrong with the annotations.
         presence: Returns float32 (n, classes), which classes each picture shows, see ``bob.data.class_presence``; None
             where the annotations do not say that.
+        frequencies: "rare", "common" or "frequent" of each class, where each picture has some classes annotated alone
+            (LVIS); empty where every object of every class is.
     """
 
     classes: tuple[str, ...]
@@ -67,6 +69,7 @@ class DenseSamples:
     counts: np.ndarray | None = None
     per_class: Callable[[np.ndarray], np.ndarray] | None = None
     faults: tuple[Fault, ...] = ()
+    frequencies: tuple[str, ...] = ()
     presence: Callable[[], np.ndarray] | None = None
 
     def require_presence(self) -> np.ndarray:

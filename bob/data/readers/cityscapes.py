@@ -10,12 +10,12 @@ from bob.core.errors import DataError
 from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
+from bob.data.file_names import split_folders
 from bob.data.known import KNOWN
 from bob.data.layouts import is_cityscapes
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, fingerprint_pairs, open_pairs, pair_files, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.split_names import split_folders
 
 # Label ids of the evaluated classes, in train id order: cityscapesScripts, helpers/labels.py.
 CLASS_IDS = {

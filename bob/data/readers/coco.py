@@ -8,16 +8,23 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bob.core.errors import DataError
 from bob.core.files import digest
+from bob.data.coco_layout import (
+    ANNOTATION_FOLDERS,
+    ROBOFLOW,
+    coco_files,
+    coco_splits,
+    picture_places,
+    require_boxes,
+)
+from bob.data.coco_places import CocoFile
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.dense_places import known_or_folder
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
-from bob.data.layouts import ROBOFLOW, coco_files
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.split_names import is_picture, split_of
-from bob.data.splits import SPLIT_VERSION
+from bob.data.splits import SPLIT_VERSION, UNDIVIDED
 from bob.data.table_cache import Parsed, Tables, tables
 
 log = logging.getLogger(__name__)
@@ -35,19 +42,21 @@ class _Found:
 
 
 class CocoReader:
-    """Reads ``coco`` and ``coco:FOLDER``; the layouts are those of ``bob.data.layouts.coco_files``."""
+    """Reads ``coco``, ``coco:FOLDER`` and one JSON file; ``bob.data.coco_layout`` finds the files of a folder."""
 
     def resolve(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> DatasetSpec:
         """Describe the folder. The annotations are read once per content; pictures are not opened."""
-        root = known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
-        found = _scan(root)
+        file = _named_file(target)
+        root = _root_of(file) if file else known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
+        found = _scan(root, file)
         fingerprint = _fingerprint(root, found, cache_dir)
         read = _tables(root, found, fingerprint, cache_dir)
         known = KNOWN.get("coco") if target == "coco" else None
         return DatasetSpec(
-            name="coco" if known else root.name,
+            name="coco" if known else f"{root.name}-{file.stem}" if file else root.name,
             kind="coco",
             root=str(root),
+            options=(("file", file.relative_to(root).as_posix()),) if file else (),
             fingerprint=read.marked(fingerprint),
             classes=read.classes,
             sizes=read.sizes,
@@ -59,7 +68,8 @@ class CocoReader:
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
         """Say how to get COCO if it is not here: 20 GB come from its own site, after its terms of use."""
-        known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
+        if not _named_file(target):
+            known_or_folder("coco", target, cache_dir=cache_dir, data_dir=data_dir)
 
     def open(self, spec: DatasetSpec, *, cache_dir: Path) -> Mapping[str, Samples]:
         """Return the pictures of the stored splits."""
@@ -67,8 +77,8 @@ class CocoReader:
 
     def open_dense(self, spec: DatasetSpec, annotation: str, *, cache_dir: Path) -> Mapping[str, DenseSamples]:
         """Return the stored splits; DataError if a file changed since the spec was made."""
-        root = Path(str(spec.root))
-        found = _scan(root)
+        root, file = Path(str(spec.root)), dict(spec.options).get("file")
+        found = _scan(root, root / str(file) if file else None)
         fingerprint = _fingerprint(root, found, cache_dir)
         read = _tables(root, found, fingerprint, cache_dir)
         require_same(spec, read.marked(fingerprint))
@@ -84,32 +94,36 @@ def _tables(root: Path, found: _Found, fingerprint: str, cache_dir: Path) -> Tab
 
 
 def _parse(root: Path, found: _Found) -> Parsed:
-    from bob.data.coco_parse import CocoFile, parse_coco
+    from bob.data.coco_parse import parse_coco
 
     log.info("Reading the annotations of %s (once).", root)
+    for path in found.files.values():
+        if path.name.lower().startswith("person_keypoints"):
+            log.warning("%s: the boxes are read, the keypoints are not.", path)
     present = frozenset(entry.path for entry in found.entries)
-    return parse_coco(root, {s: CocoFile(path, found.folders[s]) for s, path in found.files.items()}, present)
+    return parse_coco(root, {s: CocoFile(path, found.folders[s], s) for s, path in found.files.items()}, present)
 
 
-def _scan(root: Path) -> _Found:
-    files: dict[str, Path] = {}
-    for path in coco_files(root):
-        split = split_of(path.parent.name if path.name == ROBOFLOW else path.stem)
-        assert split is not None, "files without a split are not listed"
-        if split in files:
-            raise DataError(
-                f"{root} holds both {files[split].name} and {path.name}: one file per split is expected.",
-                hint="Keep one of them, or make a folder for each and name that as coco:FOLDER.",
-            )
-        files[split] = Path(inside(root, path))
-    if not files:
-        raise DataError(
-            f"{root} holds no COCO annotations: SPLIT.json beside SPLIT/, annotations/instances_SPLIT.json, or "
-            f"SPLIT/{ROBOFLOW} is expected; SPLIT is train, val or test, also with a year.",
-            hint=f"Look at the names: ls '{root}'",
-        )
-    files = {split: files[split] for split in SPLITS if split in files}
-    folders = {split: _folders(root, split, path) for split, path in files.items()}
+def _named_file(target: str) -> Path | None:
+    """Return the JSON file that a target names, if it names one."""
+    path = Path(target).expanduser()
+    return path.resolve() if path.is_file() else None
+
+
+def _root_of(file: Path) -> Path:
+    return file.parent.parent if file.parent.name.lower() in ANNOTATION_FOLDERS else file.parent
+
+
+def _scan(root: Path, file: Path | None = None) -> _Found:
+    """Find the files; one that is named itself is the whole data set, whatever else lies beside it."""
+    if file is not None:
+        require_boxes(root, file)
+    found = {UNDIVIDED: file} if file is not None else coco_splits(root)
+    files = {split: Path(inside(root, found[split])) for split in (UNDIVIDED, *SPLITS) if split in found}
+    if file is None and coco_files(root):
+        folders = {split: _folders(root, split, path) for split, path in files.items()}
+    else:  # these may lie in several folders at once
+        folders = {split: (picture_places(root, split, path), "") for split, path in files.items()}
     return _Found(files, {split: names for split, (names, _) in folders.items()}, _entries(root, files, folders))
 
 

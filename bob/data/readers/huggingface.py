@@ -20,10 +20,10 @@ from bob.data.dataset import DatasetSpec
 from bob.data.decode import open_picture
 from bob.data.describe_dataset import description
 from bob.data.downloads import bring, find, missing
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES
 from bob.data.fingerprint import fingerprint_files, inside, list_files
 from bob.data.judge import MAX_BAD_SHARE, classes_present, require_distinct_names, require_trained
 from bob.data.readers.base import Samples, require_same, split_sizes
-from bob.data.split_names import SPLIT_ALIASES, SPLIT_NAMES
 from bob.data.splits import SPLIT_VERSION, UNDIVIDED
 
 log = logging.getLogger(__name__)

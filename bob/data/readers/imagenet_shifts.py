@@ -17,11 +17,11 @@ from bob.core.errors import DataError, DataMissingError
 from bob.core.files import digest
 from bob.core.text import printable
 from bob.data.dataset import DatasetSpec
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.imagenet import wnids
 from bob.data.readers.base import Samples, require_same
 from bob.data.readers.imagefolder import FileOpener
-from bob.data.split_names import is_picture
 from bob.data.splits import SPLIT_VERSION
 
 CLASSES = 1000

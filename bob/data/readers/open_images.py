@@ -12,11 +12,11 @@ from bob.core.errors import DataError
 from bob.core.files import digest
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import known_or_folder
+from bob.data.file_names import is_picture
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.open_images_layout import EXPECTED, open_images_files
 from bob.data.open_images_parse import BoxFile, parse_open_images
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.split_names import is_picture
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 

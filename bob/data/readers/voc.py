@@ -15,13 +15,13 @@ from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.dense_places import PLACES, known_or_folder
 from bob.data.downloads import bring, find
+from bob.data.file_names import is_readable
 from bob.data.fingerprint import FileEntry, fingerprint_files, inside, list_files
 from bob.data.known import KNOWN
 from bob.data.layouts import is_voc, voc_years
 from bob.data.mask_pictures import label_table
 from bob.data.pairing import Pairing, open_pairs, pair_sizes
 from bob.data.readers.base import DenseSamples, Samples, dense_pictures, require_same
-from bob.data.split_names import is_readable
 from bob.data.splits import SPLIT_VERSION
 from bob.data.table_cache import Parsed, Tables, tables
 from bob.data.voc_layout import Page, is_page, pages_of, voc_parts

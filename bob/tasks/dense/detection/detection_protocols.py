@@ -156,6 +156,7 @@ class DetectionWork(DenseWork):
                 classes=len(self.classes),
                 kind=kind,
                 resamples=resamples if kind == self._kinds[0] else 0,
+                frequencies=pictures.frequencies,
             )
             for kind in self._kinds
         ]

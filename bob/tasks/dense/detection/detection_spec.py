@@ -18,16 +18,23 @@ from bob.tasks.training_params import BATCH_SIZE, LRS, Rate
 
 Size = Annotated[float, Field(ge=0.05, le=4)]
 AREAS = {"small": "under 32 x 32 pixels", "medium": "32 x 32 to 96 x 96 pixels", "large": "over 96 x 96 pixels"}
+FREQUENCIES = {
+    "rare": "in 1 to 10 training pictures, of data in LVIS' format",
+    "common": "in 11 to 100, likewise",
+    "frequent": "in more, likewise",
+}
 
 
 def _metrics(kind: str, word: str) -> dict[str, str]:
     """Return the COCO metrics of boxes or masks with their definitions."""
     found = {
-        f"{kind}_ap": f"COCO AP of {word}: mean over classes and IoU .50:.05:.95, 101-point interpolation",
+        f"{kind}_ap": f"COCO AP of {word}: mean over classes and IoU .50:.05:.95, 101-point interpolation; "
+        "on data in LVIS' format its federated AP, of at most 300 detections a picture",
         f"{kind}_ap50": f"AP of {word} at IoU .50",
         f"{kind}_ap75": f"AP of {word} at IoU .75",
     }
     found |= {f"{kind}_ap_{name}": f"AP of {word} of objects {doc}" for name, doc in AREAS.items()}
+    found |= {f"{kind}_ap_{name}": f"AP of {word} of the classes that are {doc}" for name, doc in FREQUENCIES.items()}
     found |= {f"{kind}_ar{count}": f"average recall of {word}, {count} detections a picture" for count in (1, 10, 100)}
     return found | {f"{kind}_ar_{name}": f"average recall of {word} of objects {doc}" for name, doc in AREAS.items()}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bob.core.errors import DataError
+from bob.data.annotations import FEDERATED
 from bob.jobs.job import Job
 from bob.tasks.dense.detection.detection_spec import DETECTION
 from bob.tasks.shifts import check_shifts
@@ -25,7 +27,14 @@ def _protocol(base: Protocol) -> Protocol:
 
 
 def check_job(job: Job) -> None:
-    """Raise DataError if a shift has no boxes, or a category that the job's own data lack."""
+    """Raise DataError if a shift has no boxes or a category that the job's own data lack, or any data are LVIS'."""
+    for text, spec in [(job.dataset, job.dataset_spec), *((other.text, other.spec) for other in job.others)]:
+        if spec is not None and FEDERATED in spec.annotations:
+            raise DataError(
+                f"data set {text!r} has some classes alone annotated in each picture, as LVIS: its AP is another than "
+                "COCO's, and a drop from one to the other would say nothing.",
+                hint="Score it with the task detection.",
+            )
     if job.dataset_spec is not None:
         check_shifts(job, job.dataset_spec.classes, (DETECTION.annotation,))
 

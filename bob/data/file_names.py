@@ -1,7 +1,8 @@
-"""What names of files and folders mean: splits, and pictures. Nothing is opened."""
+"""What the names of files and folders say: a picture, a split, a part of a data set."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from pathlib import Path
@@ -18,6 +19,9 @@ SPLIT_NAMES = {
 _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
 # Names of folders and Hugging Face splits that count where no other stands for the same split.
 SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
+# Folders that are parts of a data set by their names, not classes.
+PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
+LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
 SUFFIXES = frozenset(
     (
         ".jpg",
@@ -82,3 +86,29 @@ def split_folders(root: Path, inner: str = "") -> dict[str, Path]:
     """Return the folders of ``root`` that are named as splits (and hold a folder ``inner``), by split, sorted."""
     found = sorted(path for path in root.iterdir() if path.is_dir() and path.name.lower() in SPLIT_NAMES)
     return {SPLIT_NAMES[path.name.lower()]: path for path in found if (path / inner).is_dir()}
+
+
+def split_within(name: str) -> str | None:
+    """Return the one split whose word a name holds (``seg_train``, ``training_set``, ``valid2``), or None."""
+    words = re.split(r"[^a-z]+", name.lower())
+    splits = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
+    return splits.pop() if len(splits) == 1 else None
+
+
+def name_in_other_case(root: Path, path: str) -> str | None:
+    """Return the path below ``root`` that a file has which differs from ``path`` in case alone, or None."""
+    found: list[str] = []
+    for part in path.split("/"):
+        name = _by_case(root.joinpath(*found)).get(part.casefold())
+        if name is None:
+            return None
+        found.append(name)
+    return None if found == path.split("/") else "/".join(found)
+
+
+@functools.lru_cache(maxsize=8)
+def _by_case(folder: Path) -> dict[str, str]:
+    try:
+        return {name.casefold(): name for name in os.listdir(folder)}  # noqa: PTH208 - names alone are asked for
+    except OSError:
+        return {}
