@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from bob.core.errors import DataError
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture, split_within
 from bob.data.fingerprint import inside
-from bob.data.layouts import SPLIT_ALIASES, SPLIT_NAMES, is_picture
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
     if exact:
         _judge_others(root, exact, others, layout)
         return _innermost_of(root, exact)
-    named = [(split, folder) for folder in folders if (split := _split_in(folder.name)) is not None]
+    named = [(split, folder) for folder in folders if (split := split_within(folder.name)) is not None]
     splits = {split for split, _ in named}
     if "train" not in splits or len(splits) < 2:
         return {}
@@ -55,7 +54,7 @@ def split_folders_of(root: Path, layout: str) -> dict[str, Path]:
             return {}
         raise DataError(
             f"{root}: the folders {_names([folder for _, folder in named])} look like splits, and "
-            f"{_names([folder for folder in folders if _split_in(folder.name) is None])} do not.",
+            f"{_names([folder for folder in folders if split_within(folder.name) is None])} do not.",
             hint=f"Call splits train, val and test. If all are classes: --data folder:{root}",
         )
     return _innermost_of(root, _by_split(root, named))
@@ -81,13 +80,6 @@ def _by_split(root: Path, pairs: Sequence[tuple[str | None, Path]]) -> dict[str,
     return found
 
 
-def _split_in(name: str) -> str | None:
-    """Return the one split whose word a name holds (``seg_train``, ``training_set``, ``valid2``), or None."""
-    words = re.split(r"[^a-z]+", name.lower())
-    splits = {SPLIT_NAMES[word] for word in words if word in SPLIT_NAMES}
-    return splits.pop() if len(splits) == 1 else None
-
-
 def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) -> bool:
     """Tell whether the only folder with a split's name is a class, such as trains among vehicles.
 
@@ -99,7 +91,9 @@ def _lone_is_class(root: Path, lone: Path, others: Sequence[Path], layout: str) 
     if not pictured or (has_classes and len(pictured) < 2):
         return False  # a folder of figures beside a split is no class
     is_flat = not has_classes and all(map(_holds_pictures, pictured))
-    if layout == DIVIDE or (is_flat and len(pictured) > 1 and not any(_split_in(folder.name) for folder in pictured)):
+    if layout == DIVIDE or (
+        is_flat and len(pictured) > 1 and not any(split_within(folder.name) for folder in pictured)
+    ):
         return True
     raise DataError(
         f"{root}: the folder {lone.name!r} may be a split or a class: {_names(pictured)} beside it hold pictures too.",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,18 +9,15 @@ from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
 from bob.data.decode import BROKEN_PICTURE, open_picture
+from bob.data.file_names import LABEL_WORDS, PICTURE_WORDS, SPLIT_NAMES
 from bob.data.fingerprint import inside
-from bob.data.layouts import SPLIT_NAMES
 from bob.data.mask_pictures import INDEX_MODES
+from bob.data.table_layout import TABLE_SUFFIXES
 
-PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
-LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
 MOST_LABELS = 64
 LOOKED_AT = 3  # pictures that tell whether a folder holds masks
 HEAD_BYTES = 1 << 16
-LONGEST_NAME = 200
 
 
 def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> None:
@@ -36,7 +32,7 @@ def require_classes(root: Path, stored: Mapping[str, tuple[Sequence[str], Sequen
     """
     names = sorted({name for _, classes, _ in stored.values() for name in classes})
     readings = (_by_pictures(root, *part) for part in stored.values())
-    reading = next(filter(None, readings), None) or _by_files_beside(root, names)
+    reading = next(filter(None, readings), None) or _by_files_beside(root)
     if not reading:
         return
     shown = ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
@@ -94,7 +90,7 @@ def _labels_beside(root: Path, folder: Path) -> str | None:
         for path in sorted(folder.iterdir()):
             if path.is_dir() and path.name.lower() in LABEL_WORDS:
                 return f"a folder {path.name!r}"
-            if path.suffix.lower() in (*TABLES, ".json", ".yaml", ".yml"):
+            if path.suffix.lower() in (*TABLE_SUFFIXES, ".json", ".yaml", ".yml"):
                 return f"the file {path.name!r}"
     return None
 
@@ -132,11 +128,11 @@ def _is_mask(path: Path) -> bool:
         return False
 
 
-def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
-    """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
+def _by_files_beside(root: Path) -> str | None:
+    """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``."""
     for path in sorted(root.iterdir()):
         try:
-            said = _file_says(root, path, names)
+            said = _file_says(root, path)
         except (OSError, DataError):  # what cannot be read, or leads elsewhere, says nothing
             continue
         if said:
@@ -144,16 +140,14 @@ def _by_files_beside(root: Path, names: Sequence[str]) -> str | None:
     return None
 
 
-def _file_says(root: Path, path: Path, names: Sequence[str]) -> str | None:
+def _file_says(root: Path, path: Path) -> str | None:
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not inside(root, path).is_file():
+    if suffix not in (".json", ".yaml", ".yml") or not inside(root, path).is_file():
         return None
     if suffix == ".json" and _is_coco(path):
         return f"{path.name!r} holds annotations in COCO's format"
     if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
         return f"{path.name!r} describes boxes in YOLO's format"
-    if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
-        return f"{path.name!r} lists the pictures with a label each"
     return None
 
 
@@ -169,11 +163,3 @@ def _is_coco(path: Path) -> bool:
         file.seek(max(0, os.fstat(file.fileno()).st_size - HEAD_BYTES))
         content += file.read(HEAD_BYTES)
     return b'"file_name"' in content and (b'"bbox"' in content or b'"segmentation"' in content)
-
-
-def _lists_pictures(root: Path, path: Path) -> bool:
-    text = _head(path).decode("utf-8-sig", errors="replace")
-    lines = text.replace("\0", "").splitlines()[1:20]
-    rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    cells = [PurePosixPath(cell.strip()) for row in rows for cell in row if 0 < len(cell.strip()) < LONGEST_NAME]
-    return any(".." not in cell.parts and not cell.is_absolute() and (root / cell).is_file() for cell in cells)

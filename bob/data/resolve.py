@@ -8,6 +8,7 @@ from typing import Any
 
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
 from bob.data.dataset import DatasetSpec
+from bob.data.folder_splits import class_folders
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
 from bob.data.layouts import FILE_KINDS, dense_layout, file_layout
@@ -34,7 +35,7 @@ def resolve_dataset(
         text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
             ``data_dir``; or ``READER:TARGET`` with the readers ``folder``, ``imagenet`` (class folders named by
             WordNet id; without splits it is all test), ``imagenet_v2``, ``imagenet_real``, ``revisited``,
-            ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
+            ``table``, ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
         cache_dir: Where descriptions and fingerprints are kept.
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
@@ -49,7 +50,7 @@ def resolve_dataset(
         raise ConfigError(f"policy {policy!r} for bad pictures is not one of {', '.join(POLICIES)}.")
     if not text.strip():
         raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
-    kind, target, extra = _parse(text, data_dir)
+    kind, target, extra = _parse(text, data_dir, labelled)
     if kind == "imagefolder" and not labelled:
         extra = {**extra, "suspected": False}
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
@@ -83,7 +84,7 @@ def known_datasets() -> list[dict[str, Any]]:
     return [vars(KNOWN.get(name)) for name in KNOWN.names()]
 
 
-def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
+def _parse(text: str, data_dir: Path | None, labelled: bool = True) -> tuple[str, str, dict[str, Any]]:
     """Return the reader's kind, the target it is asked for, and what else it is told."""
     if text in KNOWN:
         return KNOWN.get(text).kind, text, {}
@@ -95,7 +96,7 @@ def _parse(text: str, data_dir: Path | None) -> tuple[str, str, dict[str, Any]]:
         return prefix, _placed(prefix, target, data_dir), {}
     for place in [Path(text).expanduser()] + ([data_dir / text] if data_dir is not None else []):
         if place.is_dir():
-            return _kind_of(place), str(place), {}
+            return _kind_of(place, labelled), str(place), {}
         if place.is_file():
             return _kind_of_file(place), str(place), {}
     if "/" in text or text.startswith((".", "~")):
@@ -120,16 +121,17 @@ def _placed(kind: str, target: str, data_dir: Path | None) -> str:
     if kind in NOT_FOLDERS or data_dir is None or Path(target).expanduser().exists():
         return target
     below = data_dir / target
-    return str(below) if target and below.is_dir() else target
+    return str(below) if target and below.exists() else target
 
 
-def _kind_of(folder: Path) -> str:
+def _kind_of(folder: Path, labelled: bool) -> str:
     """Tell how a folder stores its pictures by the files that only one layout has."""
     if (folder / "dataset_dict.json").is_file() or (folder / "state.json").is_file():
         return "huggingface"
     if any(folder.glob("*-idx3-ubyte*")):
         return "idx"
-    return dense_layout(folder) or "imagefolder"
+    # Where nobody asks for labels, folders of pictures need no table.
+    return dense_layout(folder, tables=labelled or not class_folders(folder)) or "imagefolder"
 
 
 def _kind_of_file(path: Path) -> str:
