@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bob.core.errors import DataError
-from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture, split_within
 from bob.data.fingerprint import FileEntry
 from bob.data.table_labels import is_nothing
 from bob.data.table_rows import Rows, shown
@@ -44,7 +44,7 @@ class PictureIndex:
         self._folded: dict[str, list[str]] = {}
         for path in self.files:
             name = posixpath.basename(path)
-            stem = posixpath.splitext(name)[0]
+            stem = _bare(name)
             self._names.setdefault(name, []).append(path)
             self._stems.setdefault(stem, []).append(path)
             for key in {name.casefold(), stem.casefold()}:
@@ -94,9 +94,12 @@ class PictureIndex:
         if direct in self.files:
             return Found(direct), direct[: -len(tail)] if direct.endswith(tail) else ""
         name = posixpath.basename(direct)
-        fitting = [path for path in self._named(name) if posixpath.splitext(path)[0] == direct]
+        has_suffix = is_picture(name)
+        alike = (self._names if has_suffix else self._stems).get(name, [])
+        fitting = [] if has_suffix else [path for path in alike if _bare(path) == direct]
         if not fitting and pictures is None:
-            fitting = [path for path in self._named(name) if _ends(path, tail)]
+            ends = (path if has_suffix else _bare(path) for path in alike)
+            fitting = [path for path, end in zip(alike, ends, strict=True) if end == tail or end.endswith(f"/{tail}")]
             fitting = _of_split(fitting, split)
         if len(fitting) > 1:
             raise DataError(
@@ -104,12 +107,9 @@ class PictureIndex:
                 hint="Say which folder the paths count from: table:FOLDER?pictures=images.",
             )
         if fitting:
-            cut = fitting[0] if is_picture(name) else posixpath.splitext(fitting[0])[0]
+            cut = fitting[0] if has_suffix else _bare(fitting[0])
             return Found(fitting[0]), cut[: -len(tail)] if cut.endswith(tail) else ""
         return Found(tail, self._why_missing(direct, tail)), None
-
-    def _named(self, name: str) -> list[str]:
-        return self._names.get(name, []) if is_picture(name) else self._stems.get(name, [])
 
     def _places(self, place: str, folder: str, text: str) -> tuple[str, str]:
         """Return a path as it counts from the root, and as it is written."""
@@ -138,10 +138,9 @@ class PictureIndex:
         return "listed, but there is no such file"
 
 
-def _ends(path: str, tail: str) -> bool:
-    """Tell whether a file's path ends with all parts of a tail; the suffix counts if the tail has one."""
-    whole = path if is_picture(tail) else posixpath.splitext(path)[0]
-    return whole == tail or whole.endswith(f"/{tail}")
+def _bare(path: str) -> str:
+    """Return a picture's path without its suffix."""
+    return path.rpartition(".")[0]
 
 
 def path_text(value: Any) -> str:
@@ -161,9 +160,14 @@ def split_of_path(path: str) -> str | None:
 def _of_split(paths: list[str], split: str | None) -> list[str]:
     if split is None:
         return paths
-    having = {path: split_of_path(path) for path in paths}
+    having = {path: split_of_path(path) or _split_word(path) for path in paths}
     own = [path for path in paths if having[path] == split]
     return own or [path for path in paths if having[path] is None]
+
+
+def _split_word(path: str) -> str | None:
+    """Return the split whose word one of a path's folders holds, such as ``train_images``."""
+    return next((split for part in path.split("/")[:-1] if (split := split_within(part))), None)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -19,6 +19,7 @@ from bob.data.describe_dataset import description
 from bob.data.file_names import split_of
 from bob.data.fingerprint import FileEntry, fingerprint_files, list_files
 from bob.data.judge import classes_present
+from bob.data.kept import kept
 from bob.data.parquet_rows import stored_opener
 from bob.data.readers.base import Samples, require_same, split_sizes
 from bob.data.splits import SPLIT_VERSION
@@ -59,10 +60,7 @@ class TableReader:
         root, file, asked = _source(target, data_dir)
         files = _files(root, file)
         options = {**({"file": file} if file else {}), **{name: one for name, one in asdict(asked).items() if one}}
-        if any(one.is_parquet for one in files):
-            said = _described(root, files, options, cache_dir)
-        else:
-            said = _summary(read_listing(root, files, asked))
+        said = _said(root, files, asked, options, cache_dir)
         for note in said["notes"]:
             log.warning("%s: %s", root, note)
         name = PurePosixPath(file).stem if file else ""
@@ -71,7 +69,7 @@ class TableReader:
             kind="table",
             root=str(root),
             options=tuple(sorted(options.items())),
-            fingerprint=_fingerprint(root, said, said["listed"], cache_dir),
+            fingerprint=_fingerprint(root, said["read"], said["listed"], cache_dir),
             classes=tuple(said["classes"]),
             sizes=tuple((split, count) for split, count in said["sizes"]),
             annotations=("multilabel",) if said["is_multilabel"] else ("label",),
@@ -89,7 +87,7 @@ class TableReader:
         """Return the stored splits; DataError if a file changed since the spec was made."""
         root = Path(str(spec.root))
         listing = _listing(root, {name: value for name, value in spec.options if name in ("file", *OPTIONS)})
-        require_same(spec, _fingerprint(root, _summary(listing), listing.listed(), cache_dir))
+        require_same(spec, _fingerprint(root, _read_as(listing), listing.listed(), cache_dir))
         return {name: _samples(root, listing, name) for name in listing.parts}
 
 
@@ -157,13 +155,20 @@ def _listing(root: Path, options: Mapping[str, Any]) -> Listing:
     return read_listing(root, _files(root, None if file is None else str(file)), asked)
 
 
-def _described(root: Path, files: list[TableFile], options: Mapping[str, str], cache_dir: Path) -> dict[str, Any]:
-    """Return what a child process says of Parquet files, kept by their content and the names of all pictures."""
+def _said(
+    root: Path, files: list[TableFile], asked: Asked, options: Mapping[str, str], cache_dir: Path
+) -> dict[str, Any]:
+    """Return what the tables say, kept by their content and the names of all files; Parquet is read by a child."""
     names = {one.name for one in files}
     entries = list_files(root)
-    tables = fingerprint_files(root, [one for one in entries if one.path in names], cache_dir=cache_dir, whole=_always)
-    known = digest([TABLE_VERSION, tables, [one.path for one in entries]], length=64)
-    return description("table", json.dumps(options, sort_keys=True), root, known, cache_dir=cache_dir)
+    # Apart, as the cache knows one state of a folder: that of the tables and the listed pictures.
+    apart = cache_dir / "tables"
+    tables = fingerprint_files(root, [one for one in entries if one.path in names], cache_dir=apart, whole=_always)
+    # A path that counts from the file system's root is good for one place alone.
+    key = digest([TABLE_VERSION, tables, str(root), [one.path for one in entries]], length=64)
+    if any(one.is_parquet for one in files):
+        return description("table", json.dumps(options, sort_keys=True), root, key, cache_dir=cache_dir)
+    return kept(cache_dir, ["table", key, options], lambda: _summary(read_listing(root, files, asked)))
 
 
 def _always(path: str) -> bool:
@@ -181,21 +186,24 @@ def _summary(listing: Listing) -> dict[str, Any]:
         "sizes": split_sizes({name: (part.ids, listing.labels(name)) for name, part in listing.parts.items()}),
         "present": classes_present(present),
         "is_multilabel": listing.is_multilabel,
-        "files": listing.files,
-        "columns": listing.columns,
-        "stored": [sorted(listing.parts), listing.stored],
+        "read": _read_as(listing),
         "notes": listing.notes,
         "listed": sorted(listing.listed()),
     }
 
 
-def _fingerprint(root: Path, said: Mapping[str, Any], listed: Collection[str], cache_dir: Path) -> str:
+def _read_as(listing: Listing) -> list[Any]:
+    """Return what the fingerprint needs to know beside the files' content, the tables' paths first, as JSON values."""
+    ways = [list(listing.columns), sorted(listing.parts), listing.stored, listing.is_multilabel]
+    return [list(listing.files), *ways]
+
+
+def _fingerprint(root: Path, read: Sequence[Any], listed: Collection[str], cache_dir: Path) -> str:
     """Return the fingerprint: the tables count in every byte, and so does which columns were read."""
-    tables, pictures = set(said["files"]), set(listed)
+    tables, pictures = set(read[0]), set(listed)
     entries: list[FileEntry] = [one for one in list_files(root) if one.path in tables or one.path in pictures]
     content = fingerprint_files(root, entries, cache_dir=cache_dir, whole=tables.__contains__)
-    read = [list(said["columns"]), said["stored"], said["is_multilabel"]]
-    return digest(["table", TABLE_VERSION, SPLIT_VERSION, read, content], length=64)
+    return digest(["table", TABLE_VERSION, SPLIT_VERSION, list(read[1:]), content], length=64)
 
 
 def _samples(root: Path, listing: Listing, name: str) -> Samples:
