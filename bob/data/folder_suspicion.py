@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -16,13 +15,12 @@ from bob.data.folder_splits import P, forced, require_inside
 from bob.data.mask_layouts import LEAST_SHARE, mask_end
 from bob.data.mask_pictures import INDEX_MODES
 from bob.data.member_paths import MemberPath
+from bob.data.table_layout import TABLE_SUFFIXES
 
-TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
 ANNOTATION_SUFFIXES = (".txt", ".xml", ".json")
 MOST_LABELS = 64
 LOOKED_AT = 3  # pictures that tell whether a folder holds masks
 HEAD_BYTES = 1 << 16
-LONGEST_NAME = 200
 
 
 def require_classes(root: P, stored: Mapping[str, tuple[Sequence[str], Sequence[str], Sequence[str]]]) -> None:
@@ -111,7 +109,7 @@ def _labels_beside(root: P, folder: P) -> str | None:
         for path in sorted(folder.iterdir()):
             if path.is_dir() and path.name.lower() in LABEL_WORDS:
                 return f"a folder {path.name!r}"
-            if path.suffix.lower() in (*TABLES, ".json", ".yaml", ".yml"):
+            if path.suffix.lower() in (*TABLE_SUFFIXES, ".json", ".yaml", ".yml"):
                 return f"the file {path.name!r}"
     return None
 
@@ -159,10 +157,10 @@ def _is_mask(path: P) -> bool:
 
 
 def _by_files_beside(root: P, names: Sequence[str]) -> str | None:
-    """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``, a table."""
+    """Tell by files in the folder itself that list the pictures: COCO's, YOLO's ``data.yaml``."""
     for path in sorted(root.iterdir()):
         try:
-            said = _file_says(root, path, names)
+            said = _file_says(root, path)
         except (OSError, DataError):  # what cannot be read, or leads elsewhere, says nothing
             continue
         if said:
@@ -176,16 +174,14 @@ def _holds_coco(name: str) -> str:
     return f"{name!r} holds annotations in COCO's format (coco:FOLDER reads its boxes)"
 
 
-def _file_says(root: P, path: P, names: Sequence[str]) -> str | None:
+def _file_says(root: P, path: P) -> str | None:
     suffix = path.suffix.lower()
-    if suffix not in (".json", ".yaml", ".yml", ".csv", ".tsv") or not _is_file(root, path):
+    if suffix not in (".json", ".yaml", ".yml") or not _is_file(root, path):
         return None
     if suffix == ".json" and (coco_kind(path) or mentions_boxes(path)):
         return _holds_coco(path.name)
     if suffix in (".yaml", ".yml") and b"names:" in _head(path) and b"train:" in _head(path):
         return f"{path.name!r} describes boxes in YOLO's format"
-    if suffix in (".csv", ".tsv") and len(names) == 1 and _lists_pictures(root, path):
-        return f"{path.name!r} lists the pictures with a label each"
     return None
 
 
@@ -197,11 +193,3 @@ def _is_file(root: P, path: P) -> bool:
 def _head(path: P) -> bytes:
     with path.open("rb") as file:
         return file.read(HEAD_BYTES)
-
-
-def _lists_pictures(root: P, path: P) -> bool:
-    text = _head(path).decode("utf-8-sig", errors="replace")
-    lines = text.replace("\0", "").splitlines()[1:20]
-    rows = csv.reader(lines, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-    cells = [PurePosixPath(cell.strip()) for row in rows for cell in row if 0 < len(cell.strip()) < LONGEST_NAME]
-    return any(".." not in cell.parts and not cell.is_absolute() and (root / cell).is_file() for cell in cells)

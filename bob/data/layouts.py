@@ -1,4 +1,4 @@
-"""Telling by a folder's files how it stores its pictures. Of JSON files alone a few blocks are looked at."""
+"""Telling by a folder's files how it stores its pictures. Of JSON files and tables alone a part is looked at."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from bob.core.registry import resolved
 from bob.data.archive_layout import TAR, ZIP, is_webdataset, is_zip
 from bob.data.coco_layout import is_coco, is_coco_by_content
 from bob.data.mask_layouts import is_masks
+from bob.data.table_layout import TABLE_SUFFIXES, is_table
 
 # Single files that hold or describe a data set: the reader of each suffix.
 FILE_KINDS: dict[str, str] = {
     ".json": "coco",
     ".yaml": "yolo",
     ".yml": "yolo",
+    **dict.fromkeys(TABLE_SUFFIXES, "table"),
     **dict.fromkeys(ZIP, "zip"),
     **dict.fromkeys(TAR, "webdataset"),
 }
@@ -79,9 +81,12 @@ LAYOUTS: tuple[tuple[str, Callable[[Path], object] | str], ...] = (
     ("zip", is_zip),
     ("webdataset", is_webdataset),
 )
-# What is recognised by what files hold, and only where labels are asked for: pictures alone are read as they were
-# before these were known.
-LAYOUTS_BY_CONTENT: tuple[tuple[str, Callable[[Path], object]], ...] = (("coco", is_coco_by_content),)
+# What is recognised by what files hold. Where no labels are asked for, folders of pictures need none of it: they are
+# read as they were before these were known.
+LAYOUTS_BY_CONTENT: tuple[tuple[str, Callable[[Path], object]], ...] = (
+    ("coco", is_coco_by_content),
+    ("table", is_table),
+)
 
 # What a folder is recognised by, in words, for who asks why it is read so.
 REASONS = {
@@ -92,6 +97,7 @@ REASONS = {
     "cityscapes": "leftImg8bit and gtFine lie in it, as in Cityscapes",
     "yolo": "text files of numbers for its pictures, or a data.yaml, lie in it, as of YOLO",
     "masks": "folders of pictures lie beside folders of masks",
+    "table": "a table lists its pictures with their labels",
     "zip": "zip files hold its pictures",
     "webdataset": "tar files hold its pictures",
     "huggingface": "it is a data set saved by Hugging Face's library",
@@ -100,14 +106,14 @@ REASONS = {
 }
 
 
-def dense_layout(root: Path, *, labelled: bool = True) -> str | None:
-    """Return the reader for a folder with boxes or masks, or None for another kind of folder.
+def dense_layout(root: Path, *, by_content: bool = True) -> str | None:
+    """Return the reader for a folder that is no folder of classes, or None.
 
     Args:
         root: The folder.
-        labelled: Whether its labels are asked for.
+        by_content: Whether it may be one of ``LAYOUTS_BY_CONTENT``.
     """
-    known = (*LAYOUTS, *LAYOUTS_BY_CONTENT) if labelled else LAYOUTS
+    known = (*LAYOUTS, *LAYOUTS_BY_CONTENT) if by_content else LAYOUTS
     return next((kind for kind, recognise in known if resolved(recognise)(root)), None)
 
 

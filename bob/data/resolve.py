@@ -8,6 +8,7 @@ from typing import Any
 
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
 from bob.data.dataset import DatasetSpec
+from bob.data.folder_splits import class_folders
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
 from bob.data.layouts import FILE_KINDS, PICTURES_ALONE, dense_layout, file_layout
@@ -37,7 +38,7 @@ def resolve_dataset(
         text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
             ``data_dir``; or ``READER:TARGET`` with the readers ``folder``, ``imagenet`` (class folders named by
             WordNet id; without splits it is all test), ``imagenet_v2``, ``imagenet_real``, ``revisited``,
-            ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
+            ``table``, ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
         cache_dir: Where descriptions and fingerprints are kept.
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
@@ -134,7 +135,7 @@ def _kind_of(folder: Path, labelled: bool) -> str:
         return "huggingface"
     if any(folder.glob("*-idx3-ubyte*")):
         return "idx"
-    return dense_layout(folder, labelled=labelled) or "imagefolder"
+    return dense_layout(folder, by_content=labelled or not class_folders(folder)) or "imagefolder"
 
 
 def _kind_of_file(path: Path) -> str:

@@ -141,11 +141,6 @@ def yolo_beside(root):
                 (root / split / name / f"{index}.txt").write_text("0 0.5 0.5 0.3 0.4\n")
 
 
-def table(root):
-    flat(root / "img", 8)
-    (root / "labels.csv").write_text("path,label\n" + "".join(f"img/{index}.png,cat\n" for index in range(8)))
-
-
 def masks_of_other_pictures(root, pictures="images", labels="labels"):
     mask_folders(root, {"train": 4, "test": 4})
     for split in ("train", "test"):
@@ -178,7 +173,6 @@ def coco_of_another_name(root):
 
 KINDS = {
     "yolo_beside": (yolo_beside, r"files \.txt of the same names: these look like boxes in YOLO"),
-    "table": (table, "only class folder is called 'img', with the file 'labels.csv' beside it"),
     "labels": (masks_of_other_pictures, "'images' and 'labels' look like pictures and their masks"),
     "img and mask": (lambda root: masks_of_other_pictures(root, "img", "mask"), "'img' and 'mask' look like pictures"),
     "annotations": (lambda root: masks_of_other_pictures(root, "imgs", "annotations"), "'imgs' and 'annotations' look"),

@@ -40,7 +40,7 @@ def test_data_that_are_annotated_throughout_say_nothing_of_it(tmp_path, cache):
 
     spec = resolve_dataset(str(lvis_folder(tmp_path / "set", plain)), cache_dir=cache)
     train = open_dense(spec, "train", annotation="boxes", cache_dir=cache)
-    assert spec.annotations == ("boxes", "instances") and train.frequencies == ()
+    assert spec.annotations == ("boxes", "instances", "multilabel") and train.frequencies == ()
     assert train.instances(0).absent is None and train.instances(0).partial is None
 
 
