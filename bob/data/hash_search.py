@@ -12,6 +12,7 @@ TURN_BITS = 8
 MOST_BITS_APART = 12
 WINDOW = 512  # neighbours that a hash is compared with at each place: what bounds the time where all look alike
 PAIRS_EACH = 2  # close pairs a hash, on average over all, that are looked for at one place: what bounds the memory
+PAIRS_ANYWAY = 5_000_000  # of fewer hashes
 _BITS_SET = np.array([value.bit_count() for value in range(1 << 16)], dtype=np.uint8)
 
 
@@ -48,7 +49,7 @@ def _turned(hashes: np.ndarray, bits: int) -> np.ndarray:
 def _neighbours(ordered: np.ndarray, order: np.ndarray, is_crowded: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the close pairs among sorted hashes that have their first 12 bits in common."""
     prefix = ordered >> np.uint64(BITS - PREFIX_BITS)
-    open_places, left = np.arange(len(ordered)), PAIRS_EACH * len(ordered)
+    open_places, left = np.arange(len(ordered)), max(PAIRS_EACH * len(ordered), PAIRS_ANYWAY)
     for step in range(1, WINDOW + 1):
         open_places = open_places[open_places + step < len(ordered)]
         open_places = open_places[prefix[open_places] == prefix[open_places + step]]
