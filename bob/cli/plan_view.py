@@ -12,6 +12,7 @@ from rich.table import Table
 from bob.core.text import counted
 from bob.data.dataset import DatasetSpec
 from bob.jobs.job import Job
+from bob.jobs.plan_data import copies_said
 from bob.runners.suite_runs import Planned
 
 SHOWN_BACKBONES = 60
@@ -35,6 +36,8 @@ def print_plan(console: Console, planned: Planned) -> None:
         highlight=False,
         soft_wrap=True,
     )
+    for name, said in copies_said(plan.jobs).items():
+        console.print(f"[yellow]copies in {escape(name)}[/]: {escape(said)}", highlight=False, soft_wrap=True)
     for name, reason in plan.left_out.items():
         console.print(f"[yellow]left out: {escape(name)}[/]: {escape(reason)}", highlight=False, soft_wrap=True)
     for text, reason in plan.missing_data.items():

@@ -33,6 +33,7 @@ def bad_pictures(spec: DatasetSpec, cache_dir: Path) -> dict[str, str]:
     Every picture is decoded once, in threads; the answer is kept in ``cache_dir`` by fingerprint.
     """
     bad: dict[str, str] = {}
+    spec = spec.as_stored()
     for name, samples in READERS.get(spec.kind).open(spec, cache_dir=cache_dir).items():
         everything = np.arange(len(samples.ids))
         bad |= check_samples(samples, everything, fingerprint=spec.fingerprint, stored=name, cache_dir=cache_dir)

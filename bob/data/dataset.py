@@ -2,9 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copies:
+    """What became of pictures that are there more than once, or that a set beside has in common with its source.
+
+    Attributes:
+        stored: The fingerprint of the data as they lie there, which their reader knows.
+        sizes: As they were with all pictures.
+        semantic_sizes: The same of pictures with a class per pixel.
+        listed: Address of the list of pictures that are left out (see ``bob.data.left_out``); empty if none are.
+        counts: Pictures left out as (annotation, split, count) triples: each annotation may have splits of its own.
+        said: One line on what was found, for the plan; empty if nothing was.
+        emptied: Splits that have no picture left; ``sizes`` does not have them any more.
+        untrained: Classes that train had pictures of, and has none of any more.
+    """
+
+    stored: str
+    sizes: tuple[tuple[str, int], ...]
+    semantic_sizes: tuple[tuple[str, int], ...]
+    listed: str = ""
+    counts: tuple[tuple[str, str, int], ...] = ()
+    said: str = ""
+    emptied: tuple[str, ...] = ()
+    untrained: tuple[str, ...] = ()
+
+    def left_out(self, annotation: str, splits: tuple[str, ...] = SPLITS) -> int:
+        """Return how many pictures of some splits with an annotation are left out."""
+        return sum(count for name, split, count in self.counts if name == annotation and split in splits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +52,7 @@ class DatasetSpec:
         smoke: True if numbers on it say nothing about a backbone's worth.
         overlaps: Names of pretraining data that contain (part of) its test pictures.
         classes_present: Classes of which there is anything to learn; None where that is all of ``classes``.
+        copies: What became of pictures that are there more than once; None where nobody looked.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "multilabel" (of each
@@ -47,6 +77,7 @@ class DatasetSpec:
     semantic_sizes: tuple[tuple[str, int], ...] = ()
     classes_present: int | None = None
     contrasted: tuple[tuple[str, int], ...] = ()
+    copies: Copies | None = None
 
     @property
     def occurring(self) -> int:
@@ -56,3 +87,11 @@ class DatasetSpec:
     def counts(self, annotation: str) -> dict[str, int]:
         """Return the pictures per split that have an annotation."""
         return dict(self.semantic_sizes if annotation == "semantic" and self.semantic_sizes else self.sizes)
+
+    def as_stored(self) -> DatasetSpec:
+        """Return the data set as its reader knows it, with the copies that are left out."""
+        if self.copies is None:
+            return self
+        sizes, semantic_sizes = self.copies.sizes, self.copies.semantic_sizes
+        stored = self.copies.stored
+        return replace(self, fingerprint=stored, sizes=sizes, semantic_sizes=semantic_sizes, copies=None)

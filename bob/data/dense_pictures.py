@@ -157,8 +157,9 @@ def choose_dense(
         )
     require_annotation(spec, annotation)
     reader = cast(DenseReader, READERS.get(spec.kind))
-    stored = reader.open_dense(spec, annotation, cache_dir=cache_dir)
-    name, indices = part_of(spec, split, {part: source.pictures for part, source in stored.items()})
+    stored = reader.open_dense(spec.as_stored(), annotation, cache_dir=cache_dir)
+    whole = {part: source.pictures for part, source in stored.items()}
+    name, indices, holds_first = part_of(spec, split, whole, annotation=annotation, cache_dir=cache_dir)
     source = stored[name]
     # Pictures with boxes are checked alike with and without masks; a class for each pixel is one more file to check.
     checked_as = f"{name}-semantic" if annotation == "semantic" else name
@@ -167,7 +168,7 @@ def choose_dense(
         pictures = replace(pictures, labels=first_present(source.require_presence()))
     chosen, bad = choose_good(spec, pictures, checked_as, indices, cap, cache_dir)
     report_bad(spec, split, bad, source.pictures.ignored, asked=len(chosen) + len(bad))
-    faults = _faults_of(source, chosen, holds_first=bool(indices.size and indices[0] == 0))
+    faults = _faults_of(source, chosen, holds_first=holds_first)
     _report_faults(spec, split, faults, asked=None if source.counts is None else int(source.counts[chosen].sum()))
     return Chosen(source=source, indices=chosen, dropped=tuple(bad), faults=faults)
 

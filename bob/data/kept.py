@@ -13,11 +13,24 @@ from bob.core.files import digest, write_text
 log = logging.getLogger(__name__)
 
 
-def kept(cache_dir: Path, key: list[Any], find: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what ``find()`` said under this key before, or ask it now. The answer must be JSON."""
+def kept(
+    cache_dir: Path,
+    key: list[Any],
+    find: Callable[[], dict[str, Any]],
+    *,
+    still_good: Callable[[dict[str, Any]], bool] = lambda answer: True,
+) -> dict[str, Any]:
+    """Return what ``find()`` said under this key before, or ask it now. The answer must be JSON.
+
+    Args:
+        cache_dir: Where answers are kept.
+        key: What the answer follows from.
+        find: Finds it.
+        still_good: Tells whether what an earlier answer refers to is still there.
+    """
     path = cache_dir / "datasets" / f"kept-{digest(key, length=32)}.json"
     answer = _read(path)
-    if answer is None:
+    if answer is None or not still_good(answer):
         answer = find()
         write_text(path, json.dumps(answer))
     return answer

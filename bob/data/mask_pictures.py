@@ -83,6 +83,11 @@ class MaskPairs:
     classes: int
     colours: ColourLookup | None = None
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The pictures' paths, under the name that other openers give them."""
+        return self.pictures
+
     def __call__(self, index: int) -> Image.Image:
         """Return picture ``index``, lying as its mask does."""
         self._require_both(index)

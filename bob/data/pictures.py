@@ -6,6 +6,7 @@ import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from bob.data.check import check_samples
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, to_rgb
 from bob.data.judge import MAX_BAD_SHARE
+from bob.data.left_out import left_out_of
 from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.splits import arrange, balanced_subset
@@ -35,6 +37,20 @@ MEANING = {
 }
 # What is known of the objects or pixels of a picture: ``open_dense`` opens these, ``open_split`` the others.
 DENSE = ("boxes", "instances", "semantic")
+
+
+class Part(NamedTuple):
+    """The pictures of a split.
+
+    Attributes:
+        stored: The stored split that they come from.
+        indices: Which of its pictures they are.
+        holds_first: Whether the stored split's first picture belongs to them, be it left out or not.
+    """
+
+    stored: str
+    indices: np.ndarray
+    holds_first: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,18 +125,18 @@ def open_split(
     if annotation in DENSE:
         raise ConfigError(f"annotation {annotation!r} is of objects or pixels: expected one of whole pictures.")
     require_annotation(spec, annotation)
-    return _opened(spec, split, cap, cache_dir)
+    return _opened(spec, split, annotation, cap, cache_dir)
 
 
 def open_unlabelled(spec: DatasetSpec, split: str, *, cap: int | None = None, cache_dir: Path) -> Pictures:
     """Open a split as ``open_split`` does, whatever is known about its pictures: every label is -1."""
-    pictures = _opened(spec, split, cap, cache_dir)
+    pictures = _opened(spec, split, spec.annotations[0], cap, cache_dir)
     return replace(pictures, labels=np.full(len(pictures), -1, dtype=np.int64))
 
 
-def _opened(spec: DatasetSpec, split: str, cap: int | None, cache_dir: Path) -> Pictures:
-    stored = READERS.get(spec.kind).open(spec, cache_dir=cache_dir)
-    name, indices = part_of(spec, split, stored)
+def _opened(spec: DatasetSpec, split: str, annotation: str, cap: int | None, cache_dir: Path) -> Pictures:
+    stored = READERS.get(spec.kind).open(spec.as_stored(), cache_dir=cache_dir)
+    name, indices, _ = part_of(spec, split, stored, annotation=annotation, cache_dir=cache_dir)
     samples = stored[name]
     chosen, bad = choose_good(spec, samples, name, indices, cap, cache_dir)
     report_bad(spec, split, bad, samples.ignored, asked=len(chosen) + len(bad))
@@ -174,11 +190,24 @@ def require_annotation(spec: DatasetSpec, annotation: str) -> None:
         )
 
 
-def part_of(spec: DatasetSpec, split: str, stored: Mapping[str, Samples]) -> tuple[str, np.ndarray]:
-    """Return the stored split that a split's pictures come from, and which of them they are."""
+def part_of(spec: DatasetSpec, split: str, stored: Mapping[str, Samples], *, annotation: str, cache_dir: Path) -> Part:
+    """Return the pictures of a split, without the copies that the plan leaves out: these are named in a warning.
+
+    Raises:
+        DataError: The data set has no such split, or the list of what is left out is gone.
+    """
     parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
     require_split(spec, split, parts)
-    return parts[split]
+    name, indices = parts[split]
+    holds_first = bool(indices.size and indices[0] == 0)
+    left_out = left_out_of(spec, split, annotation=annotation, cache_dir=cache_dir)
+    if not left_out:
+        return Part(name, indices, holds_first)
+    ids = stored[name].ids
+    kept = np.array([index for index in indices.tolist() if ids[index] not in left_out], dtype=np.int64)
+    shown = "; ".join(sorted(left_out)[:NAMED_AT_MOST]) + (" ..." if len(left_out) > NAMED_AT_MOST else "")
+    log.warning("Data set %r, split %r: %d copies left out: %s.", spec.name, split, len(indices) - len(kept), shown)
+    return Part(name, kept, holds_first)
 
 
 def require_split(spec: DatasetSpec, split: str, has: Collection[str]) -> None:
@@ -204,11 +233,12 @@ def choose_good(
     if cap is not None and cap < 1:
         raise ConfigError(f"cap is {cap}; at least one picture, or None for all, is expected.")
     bad: dict[str, str] = {}
+    stored_as = spec.as_stored().fingerprint
     while True:
         good = np.array([index for index in indices.tolist() if samples.ids[index] not in bad], dtype=np.int64)
         picked = balanced_subset([samples.ids[index] for index in good], samples.labels[good], cap)
         chosen = good[picked]
-        found = check_samples(samples, chosen, fingerprint=spec.fingerprint, stored=stored, cache_dir=cache_dir)
+        found = check_samples(samples, chosen, fingerprint=stored_as, stored=stored, cache_dir=cache_dir)
         if not found:
             return chosen, bad
         bad |= found

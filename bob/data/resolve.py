@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
+from bob.data.copies import judge_copies
 from bob.data.dataset import DatasetSpec
 from bob.data.folder_splits import class_folders
 from bob.data.imagenet import are_wnids
@@ -30,9 +31,17 @@ LIST_HINT = "'bob list datasets' shows what there is; a folder is given by its p
 
 
 def resolve_dataset(
-    text: str, *, cache_dir: Path, data_dir: Path | None = None, policy: str = "skip", labelled: bool = True
+    text: str,
+    *,
+    cache_dir: Path,
+    data_dir: Path | None = None,
+    policy: str = "skip",
+    labelled: bool = True,
+    copies: str = "skip",
 ) -> DatasetSpec:
     """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
+
+    Copies that must not be where they are, are left out (see ``bob.data.copies``); of pictures without labels none is.
 
     Args:
         text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
@@ -43,6 +52,8 @@ def resolve_dataset(
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
         labelled: Whether its labels are looked at; a folder of pictures alone need not hold classes.
+        copies: What becomes of copies across splits and classes: "skip" leaves them out, "keep" does not, "error"
+            raises.
 
     Raises:
         UnknownNameError: The text is neither a known name nor a folder.
@@ -60,7 +71,8 @@ def resolve_dataset(
         extra = {**extra, "suspected": False}
     spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
     options = {**dict(spec.options), "policy": policy}
-    return replace(spec, name=_name_of(spec), options=tuple(sorted(options.items())))
+    spec = replace(spec, name=_name_of(spec), options=tuple(sorted(options.items())))
+    return judge_copies(spec, policy=copies, cache_dir=cache_dir) if labelled else spec
 
 
 def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -> DatasetSpec:

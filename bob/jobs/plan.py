@@ -31,6 +31,7 @@ from bob.jobs.plan_data import (
     check_other_data,
     find_data,
     others_of,
+    parted,
     require_used,
     usable_data,
     with_distinct_names,
@@ -121,8 +122,10 @@ def expand(
             refused = left_out if data else None
             if not _goes_with(dataset, others, task, source, number, refused):
                 continue
+            with located_at(source, "tasks", number):
+                beside = parted(dataset, others, suite, settings.cache_dir)
             own = [(backbone, located[backbone]) for backbone in groups[number]]
-            jobs += _task_jobs(suite, source, number, entry, task, dataset, others, own, machine, refused)
+            jobs += _task_jobs(suite, source, number, entry, task, dataset, beside, own, machine, refused)
     require_used(data, {job.dataset_text for job in jobs}, datasets)
     if left_out and not jobs:
         raise DataError(" ".join(left_out.values()), hint="docs/data.md shows the layouts that each task reads.")
@@ -139,8 +142,7 @@ def _found(suite: Suite, source: YamlSource, settings: Settings, data: Sequence[
         for role, named in task.others().items():
             texts.update(named)
             labelled.update(named if role not in UNLABELLED else ())
-    policy = suite.bad_pictures
-    return {text: find_data(text, source, settings, policy, labelled=text in labelled) for text in sorted(texts)}
+    return {text: find_data(text, source, settings, suite, labelled=text in labelled) for text in sorted(texts)}
 
 
 def _goes_with(

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 from bob.core.errors import ConfigError, DataError, DataMissingError
 from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
+from bob.data.copies_beside import apart_from
 from bob.data.dataset import DatasetSpec
 from bob.data.resolve import resolve_dataset
-from bob.jobs.job import MISSING, OtherData
-from bob.jobs.suite import TaskEntry
+from bob.jobs.job import MISSING, Job, OtherData
+from bob.jobs.suite import Suite, TaskEntry
 from bob.jobs.suite_source import located_at
 from bob.tasks.spec import TASKS, Task
 
@@ -111,17 +113,43 @@ def check_other_data(dataset: FoundData, others: Sequence[OtherFound]) -> None:
     Raises:
         ConfigError: One is the job's own, or two are the same: the score would not say what it claims to.
     """
-    seen = {dataset.spec.fingerprint: f"the task's own {dataset.text!r}"} if dataset.spec else {}
+    seen = {dataset.spec.as_stored().fingerprint: f"the task's own {dataset.text!r}"} if dataset.spec else {}
     for role, found in others:
         if found.spec is None:
             continue
-        if found.spec.fingerprint in seen:
+        content = found.spec.as_stored().fingerprint
+        if content in seen:
             raise ConfigError(
-                f"data set {found.text!r} under {role!r} has the content of {seen[found.spec.fingerprint]}: "
-                "expected other pictures.",
+                f"data set {found.text!r} under {role!r} has the content of {seen[content]}: expected other pictures.",
                 hint=f"Take it out of {role!r}.",
             )
-        seen[found.spec.fingerprint] = f"{role} {found.text!r}"
+        seen[content] = f"{role} {found.text!r}"
+
+
+def parted(dataset: FoundData, others: Sequence[OtherFound], suite: Suite, cache_dir: Path) -> tuple[OtherFound, ...]:
+    """Return the data sets beside a job's own without the pictures that are of that.
+
+    Raises:
+        DataError: As ``bob.data.copies_beside.apart_from``.
+    """
+    return tuple(_apart(dataset.spec, other, suite.copies, cache_dir) for other in others)
+
+
+def _apart(source: DatasetSpec | None, other: OtherFound, policy: str, cache_dir: Path) -> OtherFound:
+    spec = other.found.spec
+    if source is None or spec is None:
+        return other
+    spec = apart_from(source, spec, shifted=other.role == "shifts", policy=policy, cache_dir=cache_dir)
+    return other._replace(found=replace(other.found, spec=spec))
+
+
+def copies_said(jobs: Iterable[Job]) -> dict[str, str]:
+    """Return what was found about copies in the data sets of jobs, once for each, by name."""
+    named: dict[str, DatasetSpec | None] = {}
+    for job in jobs:
+        named[job.dataset] = job.dataset_spec
+        named |= {f"{other.name} beside {job.dataset}": other.spec for other in job.others}
+    return {name: spec.copies.said for name, spec in named.items() if spec and spec.copies and spec.copies.said}
 
 
 def require_used(named: Sequence[str], used: Set[str], datasets: Mapping[str, FoundData]) -> None:
@@ -138,12 +166,18 @@ def require_used(named: Sequence[str], used: Set[str], datasets: Mapping[str, Fo
             )
 
 
-def find_data(text: str, source: YamlSource, settings: Settings, policy: str, *, labelled: bool = True) -> FoundData:
+def find_data(text: str, source: YamlSource, settings: Settings, suite: Suite, *, labelled: bool = True) -> FoundData:
     """Find a data set; an error about it names the suite's line. Without labels its pictures alone are asked for."""
     try:
         with located_at(source, "datasets"):
-            folders = {"cache_dir": settings.cache_dir, "data_dir": settings.data_dir}
-            spec = resolve_dataset(text, **folders, policy=policy, labelled=labelled)
+            spec = resolve_dataset(
+                text,
+                cache_dir=settings.cache_dir,
+                data_dir=settings.data_dir,
+                policy=suite.bad_pictures,
+                labelled=labelled,
+                copies=suite.copies,
+            )
             return FoundData(text=text, spec=spec)
     except DataMissingError as error:
         return FoundData(text=text, missing=error.message)

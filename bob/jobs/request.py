@@ -14,7 +14,10 @@ from bob.jobs.suite import BudgetEntry, Suite, at_scale, check_suite, read_suite
 from bob.jobs.suite_source import with_plugins
 from bob.tasks.spec import TASKS
 
-SETTABLE = ("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "reference")
+SETTABLE = (
+    *("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "copies"),
+    "reference",
+)
 _SETTABLE_HINT = f"Settings are {', '.join(SETTABLE)}, budget.NAME and PROTOCOL.PARAMETER."
 SUITES_FOLDER = "suites"
 ON_THE_SPOT = "request"

@@ -298,6 +298,12 @@ PROVENANCE = columns(
     ("input_width", "i", "Width of a dense task's input in pixels; null for square inputs of `image_size`."),
     ("contact_sheet", "s", "Test pictures with truth and prediction, a PNG file relative to the results folder."),
     ("dropped_pictures", "i", "Pictures left out because they cannot be decoded, each counted once over all splits."),
+    (
+        "copies_left_out",
+        "i",
+        "Pictures left out because they are in two splits or classes, over all splits, and pictures of sets beside "
+        "that are in the data set too; null where nobody could look.",
+    ),
     ("hparams", "s", "Hyperparameters of the scored model, as JSON text."),
     ("search", "s", "Every setting tried with its validation score, as JSON text."),
     ("grid_edge", "b", "Whether the chosen setting lies on the edge of its grid, so that a wider one might do better."),

@@ -89,7 +89,7 @@ def base_row(job: Job, context: Context) -> dict[str, Any]:
         **{"task": job.task, "task_version": job.task_version, "metric": task.metric},
         **{"dataset": job.dataset, "dataset_fingerprint": job.dataset_fingerprint},
         **{"dataset_license": spec.license if spec else None, "smoke": _is_smoke(job)},
-        **{"others": _others(job)},
+        **{"others": _others(job), "copies_left_out": _copies_left_out(job)},
         **{
             "data_overlap": _overlap(backbone, job),
             "protocol": job.protocol,
@@ -156,6 +156,19 @@ def _others(job: Job) -> str | None:
     """Name the data sets scored beside the job's own, sorted: in what order a suite lists them does not matter."""
     named = sorted([other.role, other.name, other.fingerprint] for other in job.others)
     return canonical_json(named) if named else None
+
+
+def _copies_left_out(job: Job) -> int | None:
+    """Return how many pictures are left out as copies, of the job's own data and of the test pictures beside them."""
+    own = job.dataset_spec
+    if own is None or own.copies is None:
+        return None
+    task = TASKS.get(job.task)
+    count = own.copies.left_out(task.annotation_of(own) or own.annotations[0])
+    for spec in (other.spec for other in job.others if other.spec and other.spec.copies):
+        assert spec.copies is not None, "those without are not looked at"
+        count += spec.copies.left_out(spec.annotations[0], ("test",))
+    return count
 
 
 def _overlap(backbone: Backbone, job: Job) -> str:

@@ -108,6 +108,9 @@ class Suite(_Model):
     timeout_min: float = Field(720, gt=0, description="Minutes after which a job is stopped.")
     profile: bool = Field(True, description="Measure latency, throughput and memory of every architecture.")
     bad_pictures: Literal["skip", "error"] = Field("skip", description="What becomes of pictures that cannot be read.")
+    copies: Literal["skip", "keep", "error"] = Field(
+        "skip", description="What becomes of pictures that are in two splits or classes: left out, kept, or an error."
+    )
     plugins: list[str] = Field(default_factory=list, description="Python files with your own backbones; they are run.")
     cluster: ClusterProfile | None = Field(
         None, description="What its jobs need of a SLURM cluster; flags win over it, and it over a profile's file."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from data_helpers import class_folders, coco_content, coco_folder, mask, mask_folders, picture
+from data_helpers import class_folders, coco_content, coco_folder, first_seed, mask, mask_folders, picture
 from PIL import Image
 
 from bob.core.errors import DataError
@@ -30,7 +30,7 @@ def flat(folder, count=4):
     """Fill a folder with pictures, without class folders."""
     folder.mkdir(parents=True)
     for index in range(count):
-        picture(index).save(folder / f"{index}.png")
+        picture(first_seed(folder.name) + index).save(folder / f"{index}.png")
 
 
 @pytest.mark.parametrize(

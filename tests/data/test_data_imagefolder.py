@@ -115,7 +115,7 @@ def test_a_link_to_a_folder_above_itself_does_not_loop(tmp_path, cache):
 def test_a_link_within_the_folder_is_followed(tmp_path, cache):
     root = class_folders(tmp_path / "set", {"a": 5, "b": 5})
     (root / "b" / "extra.jpg").symlink_to(root / "b" / "000.jpg")
-    assert sum(_sizes(resolve_dataset(str(root), cache_dir=cache)).values()) == 11
+    assert sum(_sizes(resolve_dataset(str(root), cache_dir=cache, copies="keep")).values()) == 11
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_a_second_resolve_reads_no_file(tmp_path, cache, monkeypatch):
         "bob.data.fingerprint._edge_digest", lambda path, size: read.append(path.name) or real(path, size)
     )
     assert resolve_dataset(str(root), cache_dir=cache).fingerprint != first.fingerprint
-    assert read == ["000.jpg"]
+    assert set(read) == {"000.jpg"}
 
 
 def test_a_damaged_fingerprint_cache_is_made_anew(tmp_path, cache, caplog):

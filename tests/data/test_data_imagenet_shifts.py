@@ -38,10 +38,9 @@ def real_folder(root, right, *, pictures=None, name="ILSVRC2012_val_{:08d}.JPEG"
 def test_folders_by_wordnet_id_are_all_test_and_know_their_classes(tmp_path, cache, count):
     """ImageNet-A and -R have 200 classes, ImageNet-Sketch 1,000."""
     chosen = sorted(np.random.default_rng(count).permutation(1000)[:count].tolist())
-    template = picture(0)
     for place in chosen:
         (tmp_path / "set" / wnids()[place]).mkdir(parents=True)
-        template.save(tmp_path / "set" / wnids()[place] / "one.jpg")
+        picture(place, (8, 8)).save(tmp_path / "set" / wnids()[place] / "one.jpg")
     spec = resolve_dataset(f"imagenet:{tmp_path / 'set'}", cache_dir=cache)
     assert dict(spec.sizes) == {"test": count} and len(spec.classes) == count
     assert class_places(wnids(), spec.classes).tolist() == chosen == wnid_labels(spec.classes).tolist()

@@ -6,7 +6,7 @@ import json
 
 import numpy as np
 import pytest
-from data_helpers import class_folders, coco_content, coco_folder, mask_folders
+from data_helpers import class_folders, coco_content, coco_folder, mask_folders, picture
 from PIL import Image
 
 from bob.core.errors import BobError, DataError
@@ -275,7 +275,7 @@ def test_difficult_as_a_word_is_what_it_says(tmp_path, cache):
     for folder in ("Annotations", "JPEGImages", "ImageSets/Main"):
         (root / folder).mkdir(parents=True)
     for place, (split, word) in enumerate({"train": "False", "val": "True", "test": "0"}.items()):
-        Image.new("RGB", (40, 30)).save(root / "JPEGImages" / f"{place}.jpg")
+        picture(place).save(root / "JPEGImages" / f"{place}.jpg")
         boxes = "".join(
             f"<object><name>cat</name><difficult>{said}</difficult><bndbox><xmin>3</xmin><ymin>3</ymin>"
             "<xmax>20</xmax><ymax>20</ymax></bndbox></object>"

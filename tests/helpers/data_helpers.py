@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,18 @@ def picture(seed: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
 
 
+def first_seed(*names: str) -> int:
+    """Return the first of 10,000 seeds for the pictures of a folder: equal pictures in two would be copies."""
+    return zlib.crc32("/".join(names).encode()) * 10_000
+
+
 def class_folders(root: Path, counts: dict[str, int], *, suffix: str = ".jpg") -> Path:
     """Fill ROOT/CLASS with ``counts[CLASS]`` pictures."""
+    first = first_seed(*root.parts[-2:])
     for place, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            picture(1000 * place + index).save(root / name / f"{index:03d}{suffix}")
+            picture(first + 1000 * place + index).save(root / name / f"{index:03d}{suffix}")
     return root
 
 
@@ -73,9 +80,9 @@ def coco_content(count: int, *, masks: bool = False, objects: int = 2) -> dict[s
 
 def coco_folder(root: Path, contents: dict[str, dict]) -> Path:
     """Write ROOT/SPLIT.json, and every picture that it lists below ROOT/SPLIT."""
-    for place, (split, content) in enumerate(contents.items()):
+    for split, content in contents.items():
         (root / split).mkdir(parents=True, exist_ok=True)
         for index, entry in enumerate(content["images"]):
-            picture(1000 * place + index).save(root / split / entry["file_name"])
+            picture(first_seed(root.name, split) + index).save(root / split / entry["file_name"])
         (root / f"{split}.json").write_text(json.dumps(content))
     return root

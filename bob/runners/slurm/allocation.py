@@ -16,9 +16,11 @@ from bob.core.interrupts import Interrupts
 from bob.core.plugins import load_plugin
 from bob.core.settings import use_cache_dir
 from bob.core.text import LOG_FORMAT
+from bob.data.copies_beside import apart_from
+from bob.data.dataset import DatasetSpec
 from bob.data.resolve import resolve_dataset
 from bob.jobs.code_version import changes, pin, plugin_code
-from bob.jobs.job import Job
+from bob.jobs.job import Job, OtherData
 from bob.runners.local.local_runner import LocalRunner
 from bob.runners.slurm.packing import Shape
 from bob.runners.slurm.submission import Submission, read_jobs, read_submission
@@ -153,9 +155,12 @@ def checked(job: Job, submission: Submission, found: dict[str, str]) -> Job:
         return replace(job, missing=reason)
     wanted = {f"weights {job.backbone}": job.weights_sha256} if not job.is_control else {}
     wanted |= {f"data {job.dataset_text}": job.dataset_fingerprint}
-    wanted |= {f"data {other.text}": other.fingerprint for other in job.others}
+    beside = {f"data {other.text} as {other.role} of {job.dataset_text}": other for other in job.others}
+    wanted |= {name: other.fingerprint for name, other in beside.items()}
     for name, fingerprint in wanted.items():
-        if name not in found:
+        if name not in found and name in beside:
+            found[name] = _fingerprint_beside(job.dataset_text, beside[name], submission)
+        elif name not in found:
             found[name] = _fingerprint(name, submission)
         if found[name] != fingerprint:
             log.warning("%s changed since the submission: job %s is skipped.", name, job.id)
@@ -170,5 +175,23 @@ def _fingerprint(name: str, submission: Submission) -> str:
     if kind == "weights":
         folders = [Path(folder) for folder in submission.weights_dirs]
         return weights.locate(catalogue.find(text), weights_dirs=folders, cache_dir=cache_dir).sha256
-    policy, data_dir = submission.bad_pictures, Path(submission.data_dir)
-    return resolve_dataset(text, cache_dir=cache_dir, data_dir=data_dir, policy=policy).fingerprint
+    return _resolved(text, submission).fingerprint
+
+
+def _fingerprint_beside(text: str, other: OtherData, submission: Submission) -> str:
+    """Return the fingerprint of a data set beside another, as the planner finds it: without what they share."""
+    shifted, cache_dir = other.role == "shifts", Path(submission.cache_dir)
+    found = _resolved(other.text, submission, labelled=shifted)
+    own = _resolved(text, submission)
+    return apart_from(own, found, shifted=shifted, policy=submission.copies, cache_dir=cache_dir).fingerprint
+
+
+def _resolved(text: str, submission: Submission, *, labelled: bool = True) -> DatasetSpec:
+    return resolve_dataset(
+        text,
+        cache_dir=Path(submission.cache_dir),
+        data_dir=Path(submission.data_dir),
+        policy=submission.bad_pictures,
+        labelled=labelled,
+        copies=submission.copies,
+    )

@@ -62,6 +62,7 @@ class Submission:
         device: ``auto``, ``cpu`` or ``cuda``.
         loader_workers: Processes that decode pictures beside each job.
         bad_pictures: The suite's policy.
+        copies: The suite's policy.
         format: Of this file.
     """
 
@@ -81,6 +82,7 @@ class Submission:
     device: str = "auto"
     loader_workers: int = 0
     bad_pictures: str = "skip"
+    copies: str = "skip"
     format: int = FORMAT
 
     @property

@@ -141,6 +141,7 @@ def draft(
         device=device,
         loader_workers=loader_workers,
         bad_pictures="skip" if isinstance(suite, str) else suite.bad_pictures,
+        copies="skip" if isinstance(suite, str) else suite.copies,
     )
     return Draft(submission=submission, jobs=tuple(todo), profile=profile)
 

@@ -15,6 +15,7 @@ from bob.tasks.training_params import PictureTrainingParams
 Strength = Annotated[float, Field(ge=1e-12)]
 
 FEATURE_BUDGET = ("max_train", "max_val", "max_test")
+NAMED_AT_MOST = 5
 FEATURE_SEED = "the initialisation of a random control; a pretrained backbone gives the same score at every seed"
 
 METRICS = {
@@ -79,6 +80,10 @@ def lacking(job: Job) -> str | None:
     if spec is None:
         return None
     sizes, classes = spec.counts("label"), spec.occurring
+    if spec.copies and spec.copies.untrained:
+        untrained = spec.copies.untrained
+        named = ", ".join(untrained[:NAMED_AT_MOST]) + (" ..." if untrained[NAMED_AT_MOST:] else "")
+        return f"{spec.name} has no training picture of {named} without copies; copies=keep trains on them"
     if not sizes.get("train"):
         return (
             f"{spec.name} has no training picture, only {', '.join(sizes)}: 'folder:PATH' divides a folder of classes, "

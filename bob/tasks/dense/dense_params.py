@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
+from bob.jobs.job import Job
 from bob.jobs.protocol_params import ProtocolParams, merged
 from bob.tasks.spec import Protocol
 from bob.tasks.training_params import TrainingParams
@@ -37,6 +38,14 @@ class DenseLayerDecay(ProtocolParams):
     )
 
 
+def lacking(job: Job) -> str | None:
+    """Return what a job's data lack without the copies that are left out; None if every split has a picture left."""
+    spec = job.dataset_spec
+    if spec is None or spec.copies is None or not spec.copies.emptied:
+        return None
+    return f"{spec.name} has no picture in {' and '.join(spec.copies.emptied)} without copies; copies=keep uses them"
+
+
 def dense_protocols(
     module: str,
     params: type[DenseParams],
@@ -65,6 +74,7 @@ def dense_protocols(
             further_params=further_params,
             epochs=epochs,
             trials=1,
+            lacks=lacking,
         )
         for name, (doc, own) in kinds.items()
     }
