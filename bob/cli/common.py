@@ -54,6 +54,7 @@ def request_from(options: argparse.Namespace) -> Request:
         )
     if single and not options.data:
         raise ConfigError("one job needs --data: a folder or a data set.", hint="'bob list datasets' shows the names.")
+    linked = {"follow_links": True} if getattr(options, "follow_links", False) else {}
     return Request(
         suite=options.suite,
         backbones=tuple(options.backbone) if single else (),
@@ -65,7 +66,7 @@ def request_from(options: argparse.Namespace) -> Request:
         near=given["near"],
         far=given["far"],
         scale=options.scale,
-        settings=dict(map(_setting, options.sets)),
+        settings=dict(map(_setting, options.sets)) | linked,
         plugins=tuple(getattr(options, "plugin", None) or ()),
     )
 

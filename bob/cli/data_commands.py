@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,10 +17,14 @@ from bob.core.settings import Settings, use_cache_dir
 from bob.core.text import counted
 from bob.jobs.data_overview import ClassOverview, Overview
 
+if TYPE_CHECKING:
+    from bob.data.near_copies import NearCopies
+
 SHOWN_CLASSES = 30
 SHOWN_FILES = 5
 BAR = 24
 EVEN = 1.005
+SHOWN_PAIRS = 10
 
 
 def data(options: argparse.Namespace) -> int:
@@ -30,15 +35,16 @@ def data(options: argparse.Namespace) -> int:
         load_plugin(plugin)
     settings = settings_from(options)
     use_cache_dir(settings.cache_dir)
-    overview = describe_data(options.dataset, settings)
+    overview = describe_data(options.dataset, settings, follow_links=options.follow_links)
     bad = _bad(overview, settings) if options.check else None
+    near = _near(overview, settings) if options.copies else None
     sheet = None if options.no_sheet else _draw(overview, options.sheet, settings)
     if options.json:
-        print_json({**vars(overview), "bad": bad, "sheet": str(sheet) if sheet else None})
+        print_json({**vars(overview), "bad": bad, "near_copies": near, "sheet": str(sheet) if sheet else None})
         return 0
     from bob.core.terminal import Terminal
 
-    print_overview(Terminal(), overview, bad=bad, sheet=sheet)
+    print_overview(Terminal(), overview, bad=bad, near=near, sheet=sheet)
     return 0
 
 
@@ -46,6 +52,18 @@ def _bad(overview: Overview, settings: Settings) -> dict[str, str]:
     from bob.data.check import bad_pictures
 
     return bad_pictures(overview.spec, settings.cache_dir)
+
+
+def _near(overview: Overview, settings: Settings) -> NearCopies:
+    from rich.progress import Progress
+
+    from bob.data.near_copies import near_copies
+
+    with Progress(transient=True) as progress:
+        bar = progress.add_task("comparing pictures", total=None)
+        return near_copies(
+            overview.spec, settings.cache_dir, lambda done, total: progress.update(bar, completed=done, total=total)
+        )
 
 
 def _draw(overview: Overview, named: str | None, settings: Settings) -> Path:
@@ -58,7 +76,14 @@ def _draw(overview: Overview, named: str | None, settings: Settings) -> Path:
     return path
 
 
-def print_overview(console: Console, overview: Overview, *, bad: dict[str, str] | None, sheet: Path | None) -> None:
+def print_overview(
+    console: Console,
+    overview: Overview,
+    *,
+    bad: dict[str, str] | None,
+    near: NearCopies | None,
+    sheet: Path | None,
+) -> None:
     """Print what a data set holds, the answer first: what it is, its splits, its classes, then what is wrong."""
     spec = overview.spec
 
@@ -76,6 +101,8 @@ def print_overview(console: Console, overview: Overview, *, bad: dict[str, str] 
     line(_summary(overview))
     line("")
     _print_pictures(line, overview, bad)
+    if near is not None:
+        _print_near(line, near)
     line("")
     for task, use in overview.tasks.items():
         line(f"{task:24}{escape(use)}")
@@ -148,8 +175,25 @@ def _print_pictures(line: Callable[[str], None], overview: Overview, bad: dict[s
     if overview.ignored:
         named = counted(len(overview.ignored), "file")
         line(f"[yellow]{named} among the pictures without a picture's name[/]: {_names(overview.ignored)}.")
+    if overview.copies:
+        line(f"[yellow]Copies[/]: {escape(overview.copies)}.")
     for reason, count in overview.faults.items():
         line(f"[yellow]{counted(count, 'annotation')}[/] with {escape(reason)}.")
+
+
+def _print_near(line: Callable[[str], None], near: NearCopies) -> None:
+    """Print the pairs, those of two splits or two classes first, as they matter."""
+    apart = [pair for pair in near.pairs if len(set(pair.splits)) > 1 or len(set(pair.classes or ())) > 1]
+    line(
+        f"{counted(len(near.pairs), 'pair')} of near copies among {near.pictures} pictures, {len(apart)} of them in "
+        "two splits or classes. A hash may err: none is left out."
+    )
+    for pair in apart[:SHOWN_PAIRS]:
+        line(f"  {escape(' = '.join(pair.ids))}  ({pair.similarity:.3f})")
+    if len(apart) > SHOWN_PAIRS:
+        line(f"  and {len(apart) - SHOWN_PAIRS} more; --json lists all")
+    if near.crowded:
+        line(f"[yellow]{near.crowded} pictures look like so many others that not all were compared.[/]")
 
 
 def _range(values: tuple[int, int, int]) -> str:

@@ -104,6 +104,8 @@ def _add_data(commands: _Commands) -> None:
         "Show what a data set holds and how it is read, without a model.",
     )
     parser.add_argument("dataset", metavar="DATASET", help="a folder, a file, or a data set's name")
+    parser.add_argument("--follow-links", action="store_true", help="links may lead out of the folder")
+    parser.add_argument("--copies", action="store_true", help="search for copies in another size, compression or crop")
     parser.add_argument("--check", action="store_true", help="decode every picture (kept, as a run does it)")
     parser.add_argument("--sheet", metavar="FILE", help="where the contact sheet goes (default: RESULTS/data/NAME.png)")
     parser.add_argument("--no-sheet", action="store_true", help="draw no contact sheet")
@@ -155,6 +157,7 @@ def _add_job_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", action="append", metavar="DATASET", help="a folder or data set in place of the suite's"
     )
+    parser.add_argument("--follow-links", action="store_true", help="links may lead out of a data set's folder")
     parser.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", dest="sets",
         help="image_size=224, budget.max_train=400, knn.k=10; repeatable",
@@ -205,6 +208,7 @@ def _add_result_commands(commands: _Commands) -> None:
 def _add_as_it_was_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scale", help="the suite's scale")
     parser.add_argument("--data", action="append", metavar="DATASET", help="the data the suite was run on")
+    parser.add_argument("--follow-links", action="store_true", help="links may lead out of a data set's folder")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", dest="sets")
 
 

@@ -17,8 +17,8 @@ from bob.core.files import write_text
 from bob.core.lease import holding
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, formats_read, refuse_bomb, to_rgb
-from bob.data.readers import READERS
 from bob.data.readers.base import Samples
+from bob.data.stored import open_stored
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +33,10 @@ def bad_pictures(spec: DatasetSpec, cache_dir: Path) -> dict[str, str]:
     Every picture is decoded once, in threads; the answer is kept in ``cache_dir`` by fingerprint.
     """
     bad: dict[str, str] = {}
-    spec = spec.as_stored()
-    for name, samples in READERS.get(spec.kind).open(spec, cache_dir=cache_dir).items():
+    fingerprint = spec.as_stored().fingerprint
+    for name, samples in open_stored(spec, cache_dir=cache_dir).items():
         everything = np.arange(len(samples.ids))
-        bad |= check_samples(samples, everything, fingerprint=spec.fingerprint, stored=name, cache_dir=cache_dir)
+        bad |= check_samples(samples, everything, fingerprint=fingerprint, stored=name, cache_dir=cache_dir)
     return bad
 
 

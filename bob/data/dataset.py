@@ -53,6 +53,8 @@ class DatasetSpec:
         overlaps: Names of pretraining data that contain (part of) its test pictures.
         classes_present: Classes of which there is anything to learn; None where that is all of ``classes``.
         copies: What became of pictures that are there more than once; None where nobody looked.
+        bits: How many bits the grey levels of 16-bit pictures use, if fewer; None if all, or no picture has 16.
+        read_as: The fingerprint that its reader knows, where ``fingerprint`` says ``bits`` too.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),
             "semantic" (a class per pixel), "label_sets" (every class that is right, one or more), "multilabel" (of each
@@ -78,6 +80,8 @@ class DatasetSpec:
     classes_present: int | None = None
     contrasted: tuple[tuple[str, int], ...] = ()
     copies: Copies | None = None
+    bits: int | None = None
+    read_as: str = ""
 
     @property
     def occurring(self) -> int:
@@ -88,8 +92,13 @@ class DatasetSpec:
         """Return the pictures per split that have an annotation."""
         return dict(self.semantic_sizes if annotation == "semantic" and self.semantic_sizes else self.sizes)
 
+    def as_read(self) -> DatasetSpec:
+        """Return the data set as its reader knows it."""
+        whole = self.as_stored()
+        return replace(whole, fingerprint=whole.read_as, read_as="", bits=None) if whole.read_as else whole
+
     def as_stored(self) -> DatasetSpec:
-        """Return the data set as its reader knows it, with the copies that are left out."""
+        """Return the data set with the copies that are left out."""
         if self.copies is None:
             return self
         sizes, semantic_sizes = self.copies.sizes, self.copies.semantic_sizes

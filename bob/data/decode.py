@@ -18,6 +18,8 @@ from bob.data.file_names import EXTRA_SUFFIXES, UNREAD_SUFFIXES, suffix_of
 
 MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
 WHITE = (255, 255, 255)
+WIDE_BITS = 16
+BITS = "bob_bits"  # where a picture's ``info`` says how many bits its grey levels use
 
 # What the files' suffixes promise, and photographs of several frames. Pillow goes by content and knows forty more, of
 # which PostScript starts another program, Ghostscript, with the file as its input.
@@ -101,28 +103,39 @@ def refuse_bomb(image: Image.Image) -> None:
 def to_rgb(image: Image.Image) -> Image.Image:
     """Return a picture as 8-bit RGB with its EXIF orientation applied.
 
-    Greyscale, palette and CMYK are converted; 16-bit grey is scaled (65535 becomes 255), not clipped; transparency is
-    laid on white, as a viewer shows it. Only the first frame of an animation is read.
+    Greyscale, palette and CMYK are converted; 16-bit grey is scaled, not clipped (65535 becomes 255, or the highest
+    level of the bits that ``info[BITS]`` states); transparency is laid on white, as a viewer shows it. Only the first
+    frame of an animation is read.
 
     Raises:
-        ValueError: The pixels' range is not known (32-bit integer or float), or the picture is a decompression bomb.
+        ValueError: The pixels' range is not known (32-bit integer or float), a level has more bits than are stated, or
+            the picture is a decompression bomb.
     """
     refuse_bomb(image)
+    bits = image.info.get(BITS, WIDE_BITS)
     image = ImageOps.exif_transpose(image)
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
-    if image.mode.startswith("I") or image.mode == "F":
-        return _from_wide(image).convert("RGB")
+    if is_wide(image):
+        return _from_wide(image, bits).convert("RGB")
     if image.has_transparency_data:
         return _on_white(image)
     return image.convert("RGB")
 
 
-def _from_wide(image: Image.Image) -> Image.Image:
+def is_wide(image: Image.Image) -> bool:
+    """Tell whether a picture's grey levels have more than 8 bits."""
+    return image.mode.startswith("I") or image.mode == "F"
+
+
+def _from_wide(image: Image.Image, bits: int) -> Image.Image:
     values = np.asarray(image)
     if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
         raise ValueError(f"pixels of mode {image.mode} have no known range; 8-bit or 16-bit is expected")
-    return Image.fromarray(((values.astype(np.uint32) + 128) // 257).astype(np.uint8))
+    top = 2**bits - 1
+    if values.max(initial=0) > top:
+        raise ValueError(f"a grey level of {values.max()}, though the pictures looked at use {bits} bits, up to {top}")
+    return Image.fromarray(((values.astype(np.uint64) * 255 + top // 2) // top).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from PIL import Image
@@ -26,8 +25,8 @@ from bob.data.pictures import (
     report_bad,
     require_annotation,
 )
-from bob.data.readers import READERS
-from bob.data.readers.base import DenseReader, DenseSamples
+from bob.data.readers.base import DenseSamples
+from bob.data.stored import open_stored_dense
 
 log = logging.getLogger(__name__)
 
@@ -156,8 +155,7 @@ def choose_dense(
             f"annotation {annotation!r} is not one of {', '.join(KINDS)}.{did_you_mean(annotation, KINDS)}"
         )
     require_annotation(spec, annotation)
-    reader = cast(DenseReader, READERS.get(spec.kind))
-    stored = reader.open_dense(spec.as_stored(), annotation, cache_dir=cache_dir)
+    stored = open_stored_dense(spec, annotation, cache_dir=cache_dir)
     whole = {part: source.pictures for part, source in stored.items()}
     name, indices, holds_first = part_of(spec, split, whole, annotation=annotation, cache_dir=cache_dir)
     source = stored[name]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple, Protocol, cast, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -15,8 +16,9 @@ from bob.core.files import digest, sha256_file
 from bob.data.dataset import DatasetSpec
 from bob.data.fingerprint import EDGE_BYTES, FileEntry, edge_digests
 from bob.data.readers import READERS
-from bob.data.readers.base import DenseReader, Samples
+from bob.data.readers.base import Samples
 from bob.data.splits import arrange
+from bob.data.stored import open_stored, open_stored_dense
 
 SEMANTIC = "semantic"
 BOXED = ("boxes", "instances")
@@ -82,10 +84,10 @@ def places_of(spec: DatasetSpec, cache_dir: Path) -> Mapping[str, tuple[Place, .
 
 
 def _opened(spec: DatasetSpec, annotation: str, cache_dir: Path) -> Mapping[str, Samples]:
-    reader = READERS.get(spec.kind)
+    plain = replace(spec.as_read(), options=spec.options)  # openers of files, whatever their grey levels
     if annotation not in (*BOXED, SEMANTIC):
-        return reader.open(spec, cache_dir=cache_dir)
-    stored = cast(DenseReader, reader).open_dense(spec, annotation, cache_dir=cache_dir)
+        return open_stored(plain, cache_dir=cache_dir)
+    stored = open_stored_dense(plain, annotation, cache_dir=cache_dir)
     return {name: source.pictures for name, source in stored.items()}
 
 

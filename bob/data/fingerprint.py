@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import errno
 import hashlib
 import json
@@ -10,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +28,19 @@ BROKEN_LINK = -1  # the size of a picture that is a link to nothing: it is liste
 SETTLED_NS = 2_000_000_000
 
 
+_follows: contextvars.ContextVar[bool] = contextvars.ContextVar("bob_follows_links", default=False)
+
+
+@contextmanager
+def following_links(allowed: bool) -> Iterator[None]:
+    """Let links lead out of a data set's folder while its files are listed, if its user allowed that."""
+    token = _follows.set(allowed)
+    try:
+        yield
+    finally:
+        _follows.reset(token)
+
+
 class FileEntry(NamedTuple):
     """One file below a root: its relative path with forward slashes, size in bytes, modification time in ns."""
 
@@ -36,6 +51,8 @@ class FileEntry(NamedTuple):
 
 def inside(root: Path, path: Path) -> Path:
     """Return ``path`` resolved, having made sure that it lies below ``root``.
+
+    Where links may lead out (``following_links``, and in a hub's own cache), one that does is returned as it is.
 
     Raises:
         DataError: A symbolic link or a ``..`` leads out of the data set, or links lead in a circle.
@@ -48,11 +65,22 @@ def inside(root: Path, path: Path) -> Path:
     if is_circle:
         raise DataError(f"the link {path} leads to itself.", hint=f"Remove it: rm '{path}'")
     if not resolved.is_relative_to(root.resolve()):
+        if ".." not in path.parts and (_follows.get() or _is_in_hub_cache(root.resolve(), resolved)):
+            return path
         raise DataError(
             f"{path} leads out of the data set's folder {root}, to {resolved}: only files below it are read.",
-            hint="Copy the files into the folder, or name the folder that really holds them.",
+            hint="If that is meant: --follow-links (follow_links: true in a suite). Else copy the files, or name the "
+            "folder that really holds them.",
         )
     return resolved
+
+
+def _is_in_hub_cache(root: Path, resolved: Path) -> bool:
+    """Tell whether a link leads from a snapshot in Hugging Face's cache to the files that it is made of."""
+    for above in (root, *root.parents):
+        if above.parent.name == "snapshots":
+            return resolved.is_relative_to(above.parent.parent / "blobs")
+    return False
 
 
 def _leads_in_a_circle(link: Path) -> bool:
@@ -94,8 +122,8 @@ def _walk(root: Path, folder: str, prefix: str) -> Iterator[FileEntry]:
 
 
 def _check_link(root: Path, link: Path) -> None:
-    target = inside(root, link)
-    if target.is_dir() and link.parent.resolve().is_relative_to(target):
+    target = inside(root, link).resolve()
+    if target.is_dir() and (link.parent.resolve().is_relative_to(target) or root.resolve().is_relative_to(target)):
         raise DataError(f"the link {link} leads to {target}, a folder above itself.", hint=f"Remove it: rm '{link}'")
 
 

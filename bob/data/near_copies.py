@@ -24,9 +24,9 @@ from bob.core.lease import holding
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, refuse_bomb, to_rgb
 from bob.data.hash_search import close_pairs
-from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.splits import arrange
+from bob.data.stored import open_stored
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ def near_copies(spec: DatasetSpec, cache_dir: Path, progress: Report = lambda do
         DataError: The data set changed since it was resolved.
     """
     spec = spec.as_stored()
-    stored = READERS.get(spec.kind).open(spec, cache_dir=cache_dir)
+    stored = open_stored(spec, cache_dir=cache_dir)
     parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
     places = [(split, stored[name], index) for split, (name, indices) in parts.items() for index in indices.tolist()]
     thumbnails, is_read = _thumbnails(spec, [place[1:] for place in places], cache_dir, progress)

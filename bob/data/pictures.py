@@ -17,9 +17,9 @@ from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE, to_rgb
 from bob.data.judge import MAX_BAD_SHARE
 from bob.data.left_out import left_out_of
-from bob.data.readers import READERS
 from bob.data.readers.base import Samples
 from bob.data.splits import arrange, balanced_subset
+from bob.data.stored import open_stored
 
 log = logging.getLogger(__name__)
 
@@ -135,7 +135,7 @@ def open_unlabelled(spec: DatasetSpec, split: str, *, cap: int | None = None, ca
 
 
 def _opened(spec: DatasetSpec, split: str, annotation: str, cap: int | None, cache_dir: Path) -> Pictures:
-    stored = READERS.get(spec.kind).open(spec.as_stored(), cache_dir=cache_dir)
+    stored = open_stored(spec, cache_dir=cache_dir)
     name, indices, _ = part_of(spec, split, stored, annotation=annotation, cache_dir=cache_dir)
     samples = stored[name]
     chosen, bad = choose_good(spec, samples, name, indices, cap, cache_dir)

@@ -9,12 +9,16 @@ from typing import Any
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
 from bob.data.copies import judge_copies
 from bob.data.dataset import DatasetSpec
+from bob.data.equal_files import HEAVY
+from bob.data.fingerprint import following_links
 from bob.data.folder_splits import class_folders
 from bob.data.imagenet import are_wnids
 from bob.data.known import KNOWN
 from bob.data.layouts import FILE_KINDS, PICTURES_ALONE, dense_layout, file_layout
+from bob.data.picture_bits import bits_of, with_bits
 from bob.data.pictures import POLICIES
 from bob.data.readers import READERS
+from bob.data.stored import FOLLOW_LINKS, open_stored
 
 # What may stand before the colon: the reader, and what it is told besides the target.
 PREFIXES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -38,6 +42,7 @@ def resolve_dataset(
     policy: str = "skip",
     labelled: bool = True,
     copies: str = "skip",
+    follow_links: bool = False,
 ) -> DatasetSpec:
     """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
 
@@ -54,6 +59,7 @@ def resolve_dataset(
         labelled: Whether its labels are looked at; a folder of pictures alone need not hold classes.
         copies: What becomes of copies across splits and classes: "skip" leaves them out, "keep" does not, "error"
             raises.
+        follow_links: Whether links may lead out of a folder.
 
     Raises:
         UnknownNameError: The text is neither a known name nor a folder.
@@ -64,15 +70,32 @@ def resolve_dataset(
         raise ConfigError(f"policy {policy!r} for bad pictures is not one of {', '.join(POLICIES)}.")
     if not text.strip():
         raise ConfigError("the name of a data set is empty.", hint=LIST_HINT)
+    with following_links(follow_links):
+        spec = _resolved(text, cache_dir, data_dir, labelled)
+    options = {**dict(spec.options), "policy": policy, **({FOLLOW_LINKS: True} if follow_links else {})}
+    spec = _with_bits(replace(spec, name=_name_of(spec), options=tuple(sorted(options.items()))), cache_dir)
+    return judge_copies(spec, policy=copies, cache_dir=cache_dir) if labelled else spec
+
+
+def _resolved(text: str, cache_dir: Path, data_dir: Path | None, labelled: bool) -> DatasetSpec:
+    """Return a data set as its reader describes it."""
     kind, target, extra = _parse(text, data_dir, labelled)
     if kind in PICTURES_ALONE and not labelled and not text.startswith(f"{kind}:") and Path(target).is_dir():
         kind = "imagefolder"
     if kind in CLASS_FOLDERS and not labelled:
         extra = {**extra, "suspected": False}
-    spec = READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
-    options = {**dict(spec.options), "policy": policy}
-    spec = replace(spec, name=_name_of(spec), options=tuple(sorted(options.items())))
-    return judge_copies(spec, policy=copies, cache_dir=cache_dir) if labelled else spec
+    return READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
+
+
+def _with_bits(spec: DatasetSpec, cache_dir: Path) -> DatasetSpec:
+    """Return a data set that says how many bits its grey levels use, of the readers that open files without torch."""
+    if spec.root is None or spec.kind in HEAVY or spec.kind not in READERS.built_in():
+        return spec
+    try:
+        bits = bits_of(spec, lambda: open_stored(spec, cache_dir=cache_dir), cache_dir=cache_dir)
+    except DataError:  # the job that opens the data meets the same error, and says it
+        return spec
+    return with_bits(spec, bits)
 
 
 def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -> DatasetSpec:

@@ -13,11 +13,12 @@ from bob.core.settings import Settings
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import BROKEN_PICTURE
 from bob.data.layouts import reason_of
+from bob.data.left_out import left_out_of
 from bob.data.pictures import DENSE
-from bob.data.readers import READERS
 from bob.data.readers.base import DenseSamples, Samples
 from bob.data.resolve import resolve_dataset
 from bob.data.splits import Parts, arrange
+from bob.data.stored import open_stored, open_stored_dense
 from bob.jobs.plan_data import why_unfit
 from bob.tasks.spec import TASKS
 
@@ -85,6 +86,7 @@ class Overview:
         classes: All classes in label order.
         imbalance: The largest class of train over the smallest that train has; None where nothing is counted.
         sizes: Of the pictures.
+        copies: What the plan says of pictures that are there more than once; empty if nothing.
         faults: Kinds of fault in annotations with their number, by what becomes of them.
         ignored: Files among the pictures that are no pictures by name.
         tasks: Each task with what it would use; why it cannot use the data stands behind "no: ".
@@ -98,24 +100,31 @@ class Overview:
     classes: tuple[ClassOverview, ...]
     imbalance: float | None
     sizes: PictureSizes
+    copies: str
     faults: dict[str, int]
     ignored: tuple[str, ...]
     tasks: dict[str, str]
 
 
-def describe_data(text: str, settings: Settings) -> Overview:
+def describe_data(text: str, settings: Settings, *, follow_links: bool = False) -> Overview:
     """Describe a data set on this machine: annotations are read, of the pictures some headers, no pixels but maps'.
+
+    Args:
+        text: How it is named.
+        settings: Where data lie, and where answers are kept.
+        follow_links: Whether links may lead out of a folder.
 
     Raises:
         DataError: It is not as its reader expects; the message is the one that a plan gives.
     """
-    spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir)
-    reader, annotation = READERS.get(spec.kind), spec.annotations[0]
+    spec = resolve_dataset(text, cache_dir=settings.cache_dir, data_dir=settings.data_dir, follow_links=follow_links)
+    annotation = spec.annotations[0]
     dense: Mapping[str, DenseSamples] = {}
     if annotation in DENSE:
-        dense = reader.open_dense(spec, annotation, cache_dir=settings.cache_dir)  # type: ignore[attr-defined]
-    stored = {name: one.pictures for name, one in dense.items()} or reader.open(spec, cache_dir=settings.cache_dir)
+        dense = open_stored_dense(spec, annotation, cache_dir=settings.cache_dir)
+    stored = {name: one.pictures for name, one in dense.items()} or open_stored(spec, cache_dir=settings.cache_dir)
     parts = arrange({name: (samples.ids, samples.labels) for name, samples in stored.items()})
+    parts = {split: _without_copies(spec, split, part, stored, settings) for split, part in parts.items()}
     counted, classes = _classes(spec, annotation, stored, dense, parts)
     faults = Counter(f"{fault.reason}: {fault.effect}" for one in dense.values() for fault in one.faults)
     return Overview(
@@ -127,10 +136,21 @@ def describe_data(text: str, settings: Settings) -> Overview:
         classes=classes,
         imbalance=_imbalance(classes, parts),
         sizes=_sizes(list(stored.values())),
+        copies=spec.copies.said if spec.copies else "",
         faults=dict(faults.most_common()),
         ignored=tuple(name for samples in stored.values() for name in samples.ignored),
         tasks={name: _use(name, spec) for name in TASKS.names()},
     )
+
+
+def _without_copies(
+    spec: DatasetSpec, split: str, part: tuple[str, np.ndarray], stored: Mapping[str, Samples], settings: Settings
+) -> tuple[str, np.ndarray]:
+    """Return the pictures of a split that jobs use."""
+    gone = left_out_of(spec, split, annotation=spec.annotations[0], cache_dir=settings.cache_dir)
+    name, indices = part
+    ids = stored[name].ids
+    return name, indices[[ids[index] not in gone for index in indices.tolist()]] if gone else indices
 
 
 def _split(name: str, part: tuple[str, np.ndarray], stored: Mapping[str, Samples]) -> SplitOverview:
@@ -165,6 +185,8 @@ def _classes(
 
 
 def _picture_counts(samples: Samples, indices: np.ndarray, classes: int) -> np.ndarray:
+    if samples.values is not None:
+        return np.nansum(samples.values[indices], axis=0)
     if samples.label_sets is not None:
         labels = np.array([label for index in indices for label in samples.label_sets[index]], dtype=np.int64)
         return np.bincount(labels, minlength=classes)

@@ -177,6 +177,7 @@ def find_data(text: str, source: YamlSource, settings: Settings, suite: Suite, *
                 policy=suite.bad_pictures,
                 labelled=labelled,
                 copies=suite.copies,
+                follow_links=suite.follow_links,
             )
             return FoundData(text=text, spec=spec)
     except DataMissingError as error:

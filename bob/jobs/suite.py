@@ -111,6 +111,7 @@ class Suite(_Model):
     copies: Literal["skip", "keep", "error"] = Field(
         "skip", description="What becomes of pictures that are in two splits or classes: left out, kept, or an error."
     )
+    follow_links: bool = Field(False, description="Whether links may lead out of a data set's folder.")
     plugins: list[str] = Field(default_factory=list, description="Python files with your own backbones; they are run.")
     cluster: ClusterProfile | None = Field(
         None, description="What its jobs need of a SLURM cluster; flags win over it, and it over a profile's file."

@@ -115,7 +115,21 @@ def test_a_setting_for_a_protocol_the_suite_does_not_run_is_an_error():
 
 def test_every_command_has_help_that_says_what_it_does():
     commands = next(action for action in build_parser()._actions if action.dest == "==SUPPRESS==" or action.choices)
-    known = {"list", "plan", "fetch", "run", "status", "logs", "cancel", "retry", "show", "report", "profile", "doctor"}
+    known = {
+        "data",
+        "list",
+        "plan",
+        "fetch",
+        "run",
+        "status",
+        "logs",
+        "cancel",
+        "retry",
+        "show",
+        "report",
+        "profile",
+        "doctor",
+    }
     assert set(commands.choices) == known
     for parser in commands.choices.values():
         assert parser.description

@@ -194,4 +194,5 @@ def _resolved(text: str, submission: Submission, *, labelled: bool = True) -> Da
         policy=submission.bad_pictures,
         labelled=labelled,
         copies=submission.copies,
+        follow_links=submission.follow_links,
     )

@@ -63,6 +63,7 @@ class Submission:
         loader_workers: Processes that decode pictures beside each job.
         bad_pictures: The suite's policy.
         copies: The suite's policy.
+        follow_links: Likewise.
         format: Of this file.
     """
 
@@ -83,6 +84,7 @@ class Submission:
     loader_workers: int = 0
     bad_pictures: str = "skip"
     copies: str = "skip"
+    follow_links: bool = False
     format: int = FORMAT
 
     @property

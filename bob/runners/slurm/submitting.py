@@ -142,6 +142,7 @@ def draft(
         loader_workers=loader_workers,
         bad_pictures="skip" if isinstance(suite, str) else suite.bad_pictures,
         copies="skip" if isinstance(suite, str) else suite.copies,
+        follow_links=not isinstance(suite, str) and suite.follow_links,
     )
     return Draft(submission=submission, jobs=tuple(todo), profile=profile)
 

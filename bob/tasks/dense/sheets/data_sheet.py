@@ -13,9 +13,9 @@ from bob.core.text import counted
 from bob.data.annotations import IGNORE
 from bob.data.dataset import DatasetSpec
 from bob.data.pictures import DENSE, load_rgb
-from bob.data.readers import READERS
 from bob.data.readers.base import DenseSamples, Samples
 from bob.data.splits import arrange, balanced_subset
+from bob.data.stored import open_stored, open_stored_dense
 from bob.tasks.dense.sheets.contact_sheet import map_picture, smallest_enough, with_objects
 from bob.tasks.dense.sheets.sheet_layout import Entry, Panel, class_colours, readable, shown
 
@@ -36,9 +36,9 @@ def data_sheet(spec: DatasetSpec, *, cache_dir: Path) -> bytes:
     """
     annotation = spec.annotations[0]
     if annotation not in DENSE:
-        return _labelled(spec, READERS.get(spec.kind).open(spec, cache_dir=cache_dir))
+        return _labelled(spec, open_stored(spec, cache_dir=cache_dir))
     wanted = "instances" if "instances" in spec.annotations else annotation
-    stored = READERS.get(spec.kind).open_dense(spec, wanted, cache_dir=cache_dir)  # type: ignore[attr-defined]
+    stored = open_stored_dense(spec, wanted, cache_dir=cache_dir)
     return _annotated(spec, wanted, stored)
 
 
