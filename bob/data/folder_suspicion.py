@@ -10,7 +10,7 @@ from bob.core.errors import DataError
 from bob.data.coco_layout import coco_kinds
 from bob.data.coco_look import coco_kind, mentions_boxes
 from bob.data.decode import BROKEN_PICTURE, open_picture
-from bob.data.file_names import LABEL_WORDS, PICTURE_WORDS, SPLIT_NAMES
+from bob.data.file_names import LABEL_WORDS, PICTURE_WORDS, SPLIT_NAMES, split_of
 from bob.data.folder_splits import P, forced, require_inside
 from bob.data.mask_layouts import LEAST_SHARE, mask_end
 from bob.data.mask_pictures import INDEX_MODES
@@ -64,6 +64,7 @@ def _by_pictures(root: P, paths: Sequence[str], classes: Sequence[str], ignored:
         _by_annotation_files(paths, ignored)
         or _by_names(root, paths, classes)
         or _by_mask_endings(paths)
+        or _by_inner_folders(paths, classes)
         or _by_stems(root, paths, classes)
     )
 
@@ -112,6 +113,26 @@ def _labels_beside(root: P, folder: P) -> str | None:
             if path.suffix.lower() in (*TABLE_SUFFIXES, ".json", ".yaml", ".yml"):
                 return f"the file {path.name!r}"
     return None
+
+
+def _by_inner_folders(paths: Sequence[str], classes: Sequence[str]) -> str | None:
+    """Tell domains, folds, or splits within classes: folders that hold the same folders, and no picture themselves."""
+    if not paths or paths[0].count("/") < 2:  # of 200,000 pictures of plain classes nothing more is looked at
+        return None
+    inner: dict[str, set[str]] = {}
+    for path, name in zip(paths, classes, strict=True):
+        parts = path.split("/")
+        below = parts[parts.index(name) + 1 : -1] if name in parts else []
+        if not below:
+            return None
+        inner.setdefault(name, set()).add(below[0])
+    first, *others = inner.values()
+    if not others or len(first) < 2 or any(names != first for names in others):
+        return None
+    shown = ", ".join(sorted(first)[:5]) + (" ..." if len(first) > 5 else "")
+    if all(split_of(name) for name in first):
+        return f"each of them holds the splits {shown}: these are read from SPLIT/CLASS alone"
+    return f"each of them holds the folders {shown}: these look like the classes of several domains or folds; name one"
 
 
 def _by_mask_endings(paths: Sequence[str]) -> str | None:

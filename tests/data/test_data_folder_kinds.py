@@ -171,7 +171,19 @@ def coco_of_another_name(root):
         flat(root / "train" / name)
 
 
+def domains(root):
+    for name in ("art", "photo", "sketch"):
+        class_folders(root / name, {"dog": 3, "house": 3})
+
+
+def splits_within_classes(root):
+    for name in ("dog", "house"):
+        class_folders(root / name, {"train": 3, "test": 3})
+
+
 KINDS = {
+    "domains": (domains, "each of them holds the folders dog, house: these look like the classes of several domains"),
+    "splits within classes": (splits_within_classes, "each of them holds the splits test, train"),
     "yolo_beside": (yolo_beside, r"files \.txt of the same names: these look like boxes in YOLO"),
     "labels": (masks_of_other_pictures, "'images' and 'labels' look like pictures and their masks"),
     "img and mask": (lambda root: masks_of_other_pictures(root, "img", "mask"), "'img' and 'mask' look like pictures"),
@@ -180,6 +192,12 @@ KINDS = {
     "other names": (masks_of_other_names, "each picture in 'right' holds few grey levels"),
     "coco": (coco_of_another_name, r"'export.json' holds annotations in COCO's format"),
 }
+
+
+def test_folders_within_a_class_are_no_domains_where_the_classes_differ_in_them(root, cache):
+    class_folders(root / "dog", {"puppies": 6, "old": 6})
+    class_folders(root / "house", {"old": 6, "new": 6})
+    assert resolved(root, cache).classes == ("dog", "house")
 
 
 @pytest.mark.parametrize("kind", KINDS)
