@@ -63,7 +63,12 @@ def judge_copies(spec: DatasetSpec, *, policy: str, cache_dir: Path) -> DatasetS
         return spec
     options = sorted((name, value) for name, value in spec.options if name != "policy")
     key = ["copies", COPIES_VERSION, SPLIT_VERSION, spec.kind, spec.fingerprint, options]
-    answer = kept(cache_dir, key, lambda: _find(spec, cache_dir), still_good=lambda said: _is_there(said, cache_dir))
+    try:
+        answer = kept(
+            cache_dir, key, lambda: _find(spec, cache_dir), still_good=lambda said: _is_there(said, cache_dir)
+        )
+    except DataError:  # the job that opens the data meets the same error, and says it
+        return spec
     if not answer["looked"]:
         return spec
     said = _line(answer["verdicts"], policy)
@@ -129,11 +134,12 @@ def _is_there(answer: Mapping[str, Any], cache_dir: Path) -> bool:
 
 
 def _find(spec: DatasetSpec, cache_dir: Path) -> dict[str, Any]:
-    """Return what is wrong as JSON values; ``looked`` is false where no picture is a file, or they cannot be opened."""
-    try:
-        places = places_of(spec, cache_dir)
-    except DataError:  # the job that opens the data meets the same error, and says it
-        places = {}
+    """Return what is wrong as JSON values; ``looked`` is false where no picture is a file.
+
+    Raises:
+        DataError: The data cannot be opened.
+    """
+    places = places_of(spec, cache_dir)
     verdicts = {annotation: _judged(found) for annotation, found in places.items() if found}
     lists = {annotation: one.left_out for annotation, one in verdicts.items() if one.left_out}
     return {

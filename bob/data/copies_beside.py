@@ -42,12 +42,15 @@ def apart_from(source: DatasetSpec, other: DatasetSpec, *, shifted: bool, policy
     listed = other.copies.listed if other.copies else ""
     kinds = [[spec.kind, spec.as_stored().fingerprint] for spec in (source, other)]
     key = ["copies beside", COPIES_VERSION, SPLIT_VERSION, *kinds, listed, splits]
-    answer = kept(
-        cache_dir,
-        key,
-        lambda: _find(source, other, splits, cache_dir),
-        still_good=lambda said: not said["listed"] or has_lists(said["listed"], cache_dir),
-    )
+    try:
+        answer = kept(
+            cache_dir,
+            key,
+            lambda: _find(source, other, splits, cache_dir),
+            still_good=lambda said: not said["listed"] or has_lists(said["listed"], cache_dir),
+        )
+    except DataError:  # the job that opens the data meets the same error, and says it
+        return other
     if not answer["listed"]:
         return other
     count = answer["counts"][other.annotations[0]]["test"]
@@ -67,11 +70,8 @@ def apart_from(source: DatasetSpec, other: DatasetSpec, *, shifted: bool, policy
 
 def _find(source: DatasetSpec, other: DatasetSpec, splits: Collection[str], cache_dir: Path) -> dict[str, Any]:
     """Return the list of what the set beside is without, how many pictures of it are shared ones, and some names."""
-    try:
-        own = [place for found in places_of(source, cache_dir).values() for place in found if place.split in splits]
-        beside = places_of(other, cache_dir)
-    except DataError:  # the job that opens the data meets the same error, and says it
-        own, beside = [], {}
+    own = [place for found in places_of(source, cache_dir).values() for place in found if place.split in splits]
+    beside = places_of(other, cache_dir)
     before = read_lists(other.copies.listed, cache_dir) if other.copies and other.copies.listed else {}
     shared = {
         annotation: _shared(own, [place for place in places if place.split == "test"], before.get(annotation, {}))

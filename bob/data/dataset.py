@@ -53,7 +53,7 @@ class DatasetSpec:
         overlaps: Names of pretraining data that contain (part of) its test pictures.
         classes_present: Classes of which there is anything to learn; None where that is all of ``classes``.
         copies: What became of pictures that are there more than once; None where nobody looked.
-        bits: How many bits the grey levels of 16-bit pictures use, if fewer; None if all, or no picture has 16.
+        bits: How many bits the grey levels of 16-bit pictures use; None if no picture has 16, or nobody looked.
         read_as: The fingerprint that its reader knows, where ``fingerprint`` says ``bits`` too.
         semantic_sizes: Pictures per split with a class per pixel, where those are not the ones that ``sizes`` counts.
         annotations: What is known about each picture: "label" (one class), "boxes", "instances" (boxes with masks),

@@ -14,6 +14,7 @@ from typing import IO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bob.core.errors import DataError
 from bob.data.file_names import EXTRA_SUFFIXES, UNREAD_SUFFIXES, suffix_of
 
 MAX_PIXELS = 178_956_970  # where Pillow itself calls a file a decompression bomb
@@ -108,8 +109,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     frame of an animation is read.
 
     Raises:
-        ValueError: The pixels' range is not known (32-bit integer or float), a level has more bits than are stated, or
-            the picture is a decompression bomb.
+        ValueError: The pixels' range is not known (32-bit integer or float), or the picture is a decompression bomb.
+        DataError: A level has more bits than are stated: to leave out the brightest pictures would choose among them.
     """
     refuse_bomb(image)
     bits = image.info.get(BITS, WIDE_BITS)
@@ -134,7 +135,10 @@ def _from_wide(image: Image.Image, bits: int) -> Image.Image:
         raise ValueError(f"pixels of mode {image.mode} have no known range; 8-bit or 16-bit is expected")
     top = 2**bits - 1
     if values.max(initial=0) > top:
-        raise ValueError(f"a grey level of {values.max()}, though the pictures looked at use {bits} bits, up to {top}")
+        raise DataError(
+            f"a picture has the grey level {values.max()}, though those looked at use {bits} bits, up to {top}.",
+            hint=f"Say how many bits they have: --set picture_bits={WIDE_BITS}",
+        )
     return Image.fromarray(((values.astype(np.uint64) * 255 + top // 2) // top).astype(np.uint8))
 
 

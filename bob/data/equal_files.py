@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -62,8 +63,13 @@ class Place(NamedTuple):
 
 def is_looked_at(spec: DatasetSpec) -> bool:
     """Tell whether copies can be looked for while planning: data of BoB's own light readers, a query's crops apart."""
-    light = spec.kind in READERS.built_in() and spec.kind not in HEAVY
-    return light and spec.root is not None and "retrieval" not in spec.annotations
+    return opens_lightly(spec) and "retrieval" not in spec.annotations
+
+
+def opens_lightly(spec: DatasetSpec) -> bool:
+    """Tell whether a data set may be opened while planning: files on this machine, without torch, pandas or pyarrow."""
+    is_light = spec.kind in READERS.built_in() and spec.kind not in HEAVY and spec.root is not None
+    return is_light and not (spec.kind == "table" and any(Path(str(spec.root)).rglob("*.parquet")))
 
 
 @lru_cache(maxsize=4)  # a source is compared with each set beside it
@@ -128,10 +134,11 @@ def _there(opener: object, indices: np.ndarray) -> list[tuple[int, FileEntry]]:
     found: list[tuple[int, FileEntry]] = []
     if not isinstance(opener, OpensFiles):
         return found
+    root = str(opener.root)
     for index in indices.tolist():
         path = opener.paths[index]
         try:
-            status = (opener.root / path).stat()
+            status = os.stat(f"{root}/{path}")  # noqa: PTH116 - ten times as fast, for a million files
         except (OSError, ValueError):
             continue
         if path and status.st_size and stat.S_ISREG(status.st_mode):

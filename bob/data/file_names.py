@@ -73,7 +73,10 @@ def is_readable(name: str) -> bool:
 
 def suffix_of(name: str) -> str:
     """Return a name's suffix in small letters, with its dot."""
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122 - ten times as fast, for a million files
+    stem, _, suffix = name.rpartition(".")
+    if stem[-1:] in ("", ".", "/") or "/" in suffix:  # a hidden file, or no dot in the name: rare
+        return os.path.splitext(name)[1].lower()  # noqa: PTH122 - ten times as fast, for a million files
+    return f".{suffix.lower()}"
 
 
 def split_of(stem: str) -> str | None:

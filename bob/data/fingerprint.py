@@ -9,11 +9,12 @@ import json
 import logging
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from bob.core.errors import DataError
 from bob.core.files import digest, sha256_file, write_text
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 EDGE_BYTES = 64 * 1024
 READERS = 8
+FILES_A_TASK = 256
+SLOW_S = 0.0003  # for a file
 BROKEN_LINK = -1  # the size of a picture that is a link to nothing: it is listed, so that it counts as a bad one
 # A file written this recently could change again within one tick of the file system's clock.
 SETTLED_NS = 2_000_000_000
@@ -137,8 +140,7 @@ def fingerprint_files(
     """
     cache = _Cache(root, cache_dir)
     entire = frozenset(entry.path for entry in files if whole is not None and _is_partly_read(entry, whole))
-    state_of_files: list[Any] = [str(root.resolve()), [list(entry) for entry in sorted(files)]]
-    stat_digest = digest(state_of_files + ([sorted(entire)] if entire else []), length=32)
+    stat_digest = _stat_digest(root, files, entire)
     known = cache.tree(stat_digest)
     if known is not None:
         return known
@@ -149,6 +151,12 @@ def fingerprint_files(
     if all(entry.mtime_ns < time.time_ns() - SETTLED_NS for entry in files):
         cache.write(stat_digest, state.hexdigest(), [(_key(entry, entire), entry) for entry in files], digests)
     return state.hexdigest()
+
+
+def _stat_digest(root: Path, files: Sequence[FileEntry], entire: frozenset[str]) -> str:
+    """Return what one state of the files is known by: their paths, sizes and times, and which are read whole."""
+    lines = [f"{path}\0{size}\0{mtime_ns}\0{path in entire}" for path, size, mtime_ns in sorted(files)]
+    return hashlib.sha256("\n".join([str(root.resolve()), *lines]).encode(errors="surrogateescape")).hexdigest()
 
 
 def edge_digests(root: Path, files: Sequence[FileEntry], *, cache_dir: Path) -> list[str]:
@@ -178,7 +186,7 @@ def _digests(
             return "link to nothing"
         if entry.path in entire:
             return sha256_file(root / entry.path)
-        return _edge_digest(root / entry.path, entry.size)
+        return _edge_digest(f"{root}/{entry.path}", entry.size)
 
     cached = [known.get(_key(entry, entire)) for entry in files]
     found = [
@@ -186,19 +194,44 @@ def _digests(
         for one, entry in zip(cached, files, strict=True)
     ]
     unread = [place for place, one in enumerate(found) if not one]
-    with ThreadPoolExecutor(READERS) as pool:
-        for place, one in zip(unread, pool.map(digest_of, unread), strict=True):
+    parts = [unread[start : start + FILES_A_TASK] for start in range(0, len(unread), FILES_A_TASK)]
+    for part, digests in zip(parts, _each(parts, lambda part: list(map(digest_of, part))), strict=True):
+        for place, one in zip(part, digests, strict=True):
             found[place] = one
     return found
 
 
-def _edge_digest(path: Path, size: int) -> str:
-    with path.open("rb") as file:
-        content = file.read(EDGE_BYTES)
+def _each(parts: list[list[int]], work: Callable[[list[int]], list[str]]) -> Iterator[list[str]]:
+    """Yield what is made of each part. Threads are for file systems that answer slowly; on others they cost time."""
+    left = deque(parts)
+    while left:
+        start = time.perf_counter()
+        part = left.popleft()
+        yield work(part)
+        if time.perf_counter() - start > SLOW_S * len(part):
+            break
+    with ThreadPoolExecutor(READERS) as pool:
+        yield from pool.map(work, left)
+
+
+def _edge_digest(path: str, size: int) -> str:
+    # The system's calls, not a file object: of 200,000 small files that is a third of the time.
+    file = os.open(path, os.O_RDONLY)
+    try:
+        content = _read(file, EDGE_BYTES, 0)
         if size > EDGE_BYTES:
-            file.seek(max(EDGE_BYTES, size - EDGE_BYTES))
-            content += file.read(EDGE_BYTES)
+            content += _read(file, EDGE_BYTES, max(EDGE_BYTES, size - EDGE_BYTES))
+    finally:
+        os.close(file)
     return hashlib.sha256(content).hexdigest()
+
+
+def _read(file: int, count: int, start: int) -> bytes:
+    """Return so many bytes of a file from a place on, or as many as there are."""
+    content = b""
+    while part := os.pread(file, count - len(content), start + len(content)):
+        content += part
+    return content
 
 
 class _Cache:

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
-from bob.data.file_names import SPLIT_NAMES, is_picture
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
 
 PICTURE_WORDS = ("images", "image", "img", "imgs", "jpegimages", "pictures", "photos")
 MASK_WORDS = (
@@ -75,7 +75,9 @@ def mask_places(root: Path) -> dict[str, MaskPlace]:
     found = _by_split(root, ((split, _shared(folder, _folders(folder))) for split, folder in _splits(inner)))
     if found:
         return found
-    alone = _shared(root, inner)
+    # Pictures beside folders of pictures are no data set: those folders are, of classes.
+    others = [folder for folder in inner if folder.name.casefold() not in PICTURE_WORDS]
+    alone = None if any(any(map(is_picture, _peek(folder))) for folder in others) else _shared(root, inner)
     return {"all": alone} if alone else {}
 
 
@@ -246,8 +248,14 @@ def _is_table(name: str) -> bool:
 
 
 def _splits(folders: list[Path]) -> list[tuple[str, Path]]:
-    """Return the folders that are called as splits, with the split that each means."""
-    return [(SPLIT_NAMES[one.name.lower()], one) for one in folders if one.name.lower() in SPLIT_NAMES]
+    """Return the folders that are called as splits, with the split that each means.
+
+    An alias (``eval``) counts where train is there and no other name stands for its split.
+    """
+    found = [(SPLIT_NAMES[one.name.lower()], one) for one in folders if one.name.lower() in SPLIT_NAMES]
+    known = {split for split, _ in found}
+    named = [(SPLIT_ALIASES.get(one.name.lower()), one) for one in folders]
+    return found + [(split, one) for split, one in named if split and "train" in known and split not in known]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from typing import Any
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
 from bob.data.copies import judge_copies
 from bob.data.dataset import DatasetSpec
-from bob.data.equal_files import HEAVY
+from bob.data.equal_files import opens_lightly
 from bob.data.fingerprint import following_links
 from bob.data.folder_splits import class_folders
 from bob.data.imagenet import are_wnids
@@ -43,6 +43,7 @@ def resolve_dataset(
     labelled: bool = True,
     copies: str = "skip",
     follow_links: bool = False,
+    picture_bits: int | None = None,
 ) -> DatasetSpec:
     """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
 
@@ -60,6 +61,7 @@ def resolve_dataset(
         copies: What becomes of copies across splits and classes: "skip" leaves them out, "keep" does not, "error"
             raises.
         follow_links: Whether links may lead out of a folder.
+        picture_bits: How many bits the grey levels of 16-bit pictures have; None to look at some of them.
 
     Raises:
         UnknownNameError: The text is neither a known name nor a folder.
@@ -73,7 +75,9 @@ def resolve_dataset(
     with following_links(follow_links):
         spec = _resolved(text, cache_dir, data_dir, labelled)
     options = {**dict(spec.options), "policy": policy, **({FOLLOW_LINKS: True} if follow_links else {})}
-    spec = _with_bits(replace(spec, name=_name_of(spec), options=tuple(sorted(options.items()))), cache_dir)
+    spec = _with_bits(
+        replace(spec, name=_name_of(spec), options=tuple(sorted(options.items()))), picture_bits, cache_dir
+    )
     return judge_copies(spec, policy=copies, cache_dir=cache_dir) if labelled else spec
 
 
@@ -87,15 +91,15 @@ def _resolved(text: str, cache_dir: Path, data_dir: Path | None, labelled: bool)
     return READERS.get(kind).resolve(target, cache_dir=cache_dir, data_dir=data_dir, **extra)
 
 
-def _with_bits(spec: DatasetSpec, cache_dir: Path) -> DatasetSpec:
+def _with_bits(spec: DatasetSpec, said: int | None, cache_dir: Path) -> DatasetSpec:
     """Return a data set that says how many bits its grey levels use, of the readers that open files without torch."""
-    if spec.root is None or spec.kind in HEAVY or spec.kind not in READERS.built_in():
-        return spec
+    if not opens_lightly(spec):
+        return with_bits(spec, said)
     try:
         bits = bits_of(spec, lambda: open_stored(spec, cache_dir=cache_dir), cache_dir=cache_dir)
     except DataError:  # the job that opens the data meets the same error, and says it
         return spec
-    return with_bits(spec, bits)
+    return with_bits(spec, bits if said is None or bits is None else said)
 
 
 def fetch_dataset(text: str, *, cache_dir: Path, data_dir: Path | None = None) -> DatasetSpec:
@@ -139,6 +143,10 @@ def _parse(text: str, data_dir: Path | None, labelled: bool = True) -> tuple[str
             return _kind_of(place, labelled), str(place), {}
         if place.is_file():
             return _kind_of_file(place), str(place), {}
+    if Path(text.partition("?")[0]).expanduser().exists():
+        raise ConfigError(
+            f"data set {text!r}: options go with a table alone.", hint=f"If it is one: --data 'table:{text}'"
+        )
     if "/" in text or text.startswith((".", "~")):
         raise DataMissingError(
             f"data set {text!r}: there is no such folder.", hint=f"Look for it: ls '{Path(text).parent}'"

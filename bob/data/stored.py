@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from bob.data.dataset import DatasetSpec
+from bob.data.decode import WIDE_BITS
 from bob.data.fingerprint import following_links
 from bob.data.picture_bits import OfBits
 from bob.data.readers import READERS
@@ -41,4 +42,6 @@ def follows_links(spec: DatasetSpec) -> bool:
 
 
 def _scaled(samples: Samples, bits: int | None) -> Samples:
-    return samples if bits is None else replace(samples, read=OfBits(samples.read, bits))
+    if bits is None or bits == WIDE_BITS:
+        return samples
+    return replace(samples, read=OfBits(samples.read, bits))

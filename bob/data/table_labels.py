@@ -31,13 +31,20 @@ class RowLabels(NamedTuple):
     unknown: tuple[str, ...] = ()
 
 
-def row_labels(rows: Rows, columns: Sequence[str], *, one_hot: bool) -> list[RowLabels | None]:
+def is_signed(tables: Sequence[Rows], columns: Sequence[str]) -> bool:
+    """Tell whether no cell of the classes' columns in any table says 0: then -1 means absent, else not known."""
+    cells = (rows.cells.get(name) for rows in tables for name in columns)
+    return not any(flag(value) == 0 for column in cells if column is not None for value in column)
+
+
+def row_labels(rows: Rows, columns: Sequence[str], *, one_hot: bool, signed: bool = False) -> list[RowLabels | None]:
     """Return the classes of each row; None where it says nothing.
 
     Args:
         rows: The table.
         columns: The label column; with ``one_hot`` the column of each class. Those that the table lacks say nothing.
         one_hot: Whether each class has a column, with 1 for present, 0 for absent, and nothing for unknown.
+        signed: Whether -1 is absent, as ``is_signed`` says of all tables, and not unknown.
 
     Raises:
         DataError: A cell is no class; the message names the line.
@@ -50,7 +57,6 @@ def row_labels(rows: Rows, columns: Sequence[str], *, one_hot: bool) -> list[Row
     cells = [rows.cells.get(name) for name in columns]
     if all(column is None for column in cells):
         return [None] * len(rows.lines)
-    signed = not any(flag(value) == 0 for column in cells if column is not None for value in column)
     return [_of_flags(rows, n, columns, cells, signed) for n in range(len(rows.lines))]
 
 

@@ -18,7 +18,7 @@ from bob.data.parquet_rows import read_parquet_rows
 from bob.data.splits import UNDIVIDED
 from bob.data.table_columns import Asked, LabelColumns, label_columns, path_column, refuse_boxes, split_columns
 from bob.data.table_files import TableFile, require_one_each
-from bob.data.table_labels import RowLabels, class_order, row_labels
+from bob.data.table_labels import RowLabels, class_order, is_signed, row_labels
 from bob.data.table_pictures import Found, PictureIndex
 from bob.data.table_rows import Rows, read_text_rows
 from bob.data.table_splits import folder_splits, said_splits
@@ -122,7 +122,8 @@ def read_listing(root: Path, files: Sequence[TableFile], asked: Asked) -> Listin
     splits = _splits(tables, found, said, asked)
     by = label_columns(tables, paths[0], {name for names in splits_by for name in names}, asked.label)
     notes = [note for rows in tables for note in rows.notes]
-    labels = [row_labels(rows, by.names, one_hot=by.one_hot) for rows in tables]
+    signed = by.one_hot and is_signed(tables, by.names)
+    labels = [row_labels(rows, by.names, one_hot=by.one_hot, signed=signed) for rows in tables]
     parts = _labelled(root, _gather(tables, found, splits, labels, by, notes), by, notes)
     if stored is None:
         _require_most_there(root, parts)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
-from bob.data.file_names import SPLIT_NAMES, is_picture
+from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
 from bob.data.fingerprint import FileEntry, inside, list_files
 from bob.data.splits import UNDIVIDED
 
@@ -162,8 +162,11 @@ class _Finder:
 
     def _splits(self, folder: Path) -> dict[str, Path]:
         found: dict[str, Path] = {}
+        names = {path.name.lower() for path in self._look(folder).folders}
         for path in self._look(folder).folders:
             split = SPLIT_NAMES.get(path.name.lower())
+            if split is None and "train" in names and not any(SPLIT_NAMES.get(name) == "val" for name in names):
+                split = SPLIT_ALIASES.get(path.name.lower())
             if split in found and self.is_strict:
                 raise DataError(
                     f"{folder} holds both {found[split].name} and {path.name}, which stand for {split}.",

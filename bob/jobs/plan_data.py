@@ -13,6 +13,7 @@ from bob.core.settings import Settings
 from bob.core.yaml_source import YamlSource
 from bob.data.copies_beside import apart_from
 from bob.data.dataset import DatasetSpec
+from bob.data.picture_bits import require_alike
 from bob.data.resolve import resolve_dataset
 from bob.jobs.job import MISSING, Job, OtherData
 from bob.jobs.suite import Suite, TaskEntry
@@ -117,6 +118,8 @@ def check_other_data(dataset: FoundData, others: Sequence[OtherFound]) -> None:
     for role, found in others:
         if found.spec is None:
             continue
+        if dataset.spec is not None:
+            require_alike(dataset.spec, found.spec)
         content = found.spec.as_stored().fingerprint
         if content in seen:
             raise ConfigError(
@@ -178,6 +181,7 @@ def find_data(text: str, source: YamlSource, settings: Settings, suite: Suite, *
                 labelled=labelled,
                 copies=suite.copies,
                 follow_links=suite.follow_links,
+                picture_bits=suite.picture_bits,
             )
             return FoundData(text=text, spec=spec)
     except DataMissingError as error:

@@ -16,7 +16,7 @@ from bob.tasks.spec import TASKS
 
 SETTABLE = (
     *("seeds", "resolution", "image_size", "precision", "timeout_min", "profile", "bad_pictures", "copies"),
-    "follow_links",
+    *("follow_links", "picture_bits"),
     "reference",
 )
 _SETTABLE_HINT = f"Settings are {', '.join(SETTABLE)}, budget.NAME and PROTOCOL.PARAMETER."

@@ -167,7 +167,7 @@ def _copies_left_out(job: Job) -> int | None:
     count = own.copies.left_out(task.annotation_of(own) or own.annotations[0])
     for spec in (other.spec for other in job.others if other.spec and other.spec.copies):
         assert spec.copies is not None, "those without are not looked at"
-        count += spec.copies.left_out(spec.annotations[0], ("test",))
+        count += spec.copies.left_out(task.annotation_of(spec) or spec.annotations[0], ("test",))
     return count
 
 

@@ -112,6 +112,9 @@ class Suite(_Model):
         "skip", description="What becomes of pictures that are in two splits or classes: left out, kept, or an error."
     )
     follow_links: bool = Field(False, description="Whether links may lead out of a data set's folder.")
+    picture_bits: Literal[8, 10, 12, 14, 16] | None = Field(
+        None, description="Bits of the grey levels of 16-bit pictures; null to look at some of them."
+    )
     plugins: list[str] = Field(default_factory=list, description="Python files with your own backbones; they are run.")
     cluster: ClusterProfile | None = Field(
         None, description="What its jobs need of a SLURM cluster; flags win over it, and it over a profile's file."

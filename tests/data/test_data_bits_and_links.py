@@ -37,19 +37,19 @@ def resolved(root, cache, **more):
     return resolve_dataset(str(root), cache_dir=cache, **more)
 
 
-@pytest.mark.parametrize(("top", "bits"), [(4095, 12), (255, 8), (7, 8), (1023, 10)])
+@pytest.mark.parametrize(("top", "bits"), [(4095, 12), (2047, 12), (255, 8), (7, 8), (1023, 10)])
 def test_levels_of_fewer_bits_fill_the_range_and_it_is_said(tmp_path, cache, caplog, top, bits):
     with caplog.at_level(logging.WARNING):
         spec = resolved(wide_folders(tmp_path / "set", top), cache)
     assert spec.bits == bits and f"use {bits} bits" in caplog.text
     picture = open_split(spec, "test", cache_dir=cache)
     levels = np.asarray(picture.load(0))
-    assert levels.max() == (255 * top + (2**bits - 1) // 2) // (2**bits - 1)
+    assert levels.max() == (255 * top + (2**bits - 1) // 2) // (2**bits - 1) and levels.std() > 0
 
 
 def test_all_sixteen_bits_are_scaled_as_before_under_the_fingerprint_as_before(tmp_path, cache):
     spec = resolved(wide_folders(tmp_path / "set", 65535), cache)
-    assert spec.bits is None and spec.read_as == ""
+    assert spec.bits == 16 and spec.read_as == ""
     assert np.asarray(open_split(spec, "test", cache_dir=cache).load(0)).max() == 255
 
 
@@ -59,11 +59,33 @@ def test_results_of_pictures_that_were_black_do_not_count_any_more(tmp_path, cac
     assert resolved(tmp_path / "set", tmp_path / "other cache").fingerprint == spec.fingerprint
 
 
-def test_a_picture_above_the_others_levels_is_a_bad_one(tmp_path, cache, monkeypatch):
+def test_a_picture_above_the_others_levels_is_asked_about_and_never_left_out(tmp_path, cache, monkeypatch):
     monkeypatch.setattr("bob.data.picture_bits.LOOKED_AT", 3)
+    monkeypatch.setattr("bob.data.picture_bits._places", lambda count, most: [0])
     spec = resolved(wide_folders(tmp_path / "set", 4095, bright=1), cache)
-    pictures = open_split(spec, "train", cache_dir=cache)
-    assert spec.bits == 12 and pictures.dropped == ("train/dog/59.png",)
+    with pytest.raises(DataError, match="grey level 65535, though those looked at use 12 bits") as asked:
+        open_split(spec, "train", cache_dir=cache)
+    assert "--set picture_bits=16" in str(asked.value)
+    whole = resolved(tmp_path / "set", cache, picture_bits=16)
+    assert whole.fingerprint == spec.read_as and not open_split(whole, "train", cache_dir=cache).dropped
+
+
+def test_sets_beside_each_other_are_scaled_alike(tmp_path, cache):
+    wide_folders(tmp_path / "pets", 4095)
+    wide_folders(tmp_path / "dark", 900)
+    folders = ["--results", str(tmp_path / "results"), "--cache", str(cache)]
+    command = [
+        "plan",
+        "--backbone",
+        "resnet18.random",
+        "--task",
+        "ood_generalization",
+        "--data",
+        str(tmp_path / "pets"),
+    ]
+    command += ["--shift", str(tmp_path / "dark"), *folders]
+    assert main(command) == 2
+    assert main([*command, "--set", "picture_bits=12"]) == 0
 
 
 def test_pictures_of_8_bits_have_no_bits(tmp_path, cache):

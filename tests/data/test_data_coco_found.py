@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from data_helpers import age, class_folders, coco_content, picture
+from data_helpers import age, class_folders, coco_content, first_seed, picture
 
 from bob.core.errors import DataError
 from bob.data.coco_layout import coco_kinds, is_coco_by_content
@@ -32,7 +32,7 @@ def write(root, file, folder, *, count=10, said="", tag="", masks=False):
         name = tag + entry["file_name"]
         entry["file_name"] = said + name
         (root / folder).mkdir(parents=True, exist_ok=True)
-        picture(index + 100 * len(tag)).save(root / folder / name)
+        picture(first_seed(folder, tag) + index).save(root / folder / name)
     put(root / file, content)
     return content
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,7 +192,7 @@ def test_a_second_resolve_reads_no_file(tmp_path, cache, monkeypatch):
     real = __import__("bob.data.fingerprint", fromlist=["x"])._edge_digest
     (root / "a" / "000.jpg").write_bytes((root / "a" / "001.jpg").read_bytes())
     monkeypatch.setattr(
-        "bob.data.fingerprint._edge_digest", lambda path, size: read.append(path.name) or real(path, size)
+        "bob.data.fingerprint._edge_digest", lambda path, size: read.append(Path(path).name) or real(path, size)
     )
     assert resolve_dataset(str(root), cache_dir=cache).fingerprint != first.fingerprint
     assert set(read) == {"000.jpg"}

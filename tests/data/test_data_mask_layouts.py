@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 import pytest
-from data_helpers import class_folders, mask, picture
+from data_helpers import class_folders, first_seed, mask, picture
 
 from bob.core.errors import DataError
 from bob.data import mask_layouts
@@ -32,7 +32,7 @@ def pairs(pictures, masks, count=4, *, picture_end=".jpg", mask_end=".png", star
     for folder in (pictures, masks):
         folder.mkdir(parents=True, exist_ok=True)
     for index in range(start, start + count):
-        picture(index).save(pictures / f"p{index}{picture_end}")
+        picture(first_seed(*pictures.parts[-2:]) + index).save(pictures / f"p{index}{picture_end}")
         mask(index).save(masks / f"p{index}{mask_end}")
 
 

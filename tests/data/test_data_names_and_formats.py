@@ -144,7 +144,7 @@ def test_a_class_of_unread_pictures_does_not_vanish(root, cache, without_heif):
     for split in ("train", "val", "test"):
         (root / split / "bird").mkdir()
         for index in range(9):
-            (root / split / "bird" / f"{index}.heic").write_bytes(TURNED_HEIC)
+            (root / split / "bird" / f"{index}.heic").write_bytes(TURNED_HEIC + f"{split} {index}".encode())
     spec = resolve_dataset(str(root), cache_dir=cache)
     assert spec.classes == ("bird", "cat", "dog")
     with pytest.raises(DataError, match=r"9 of 69 pictures are bad.*no reader for \.heic"):

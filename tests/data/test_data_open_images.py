@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from data_helpers import class_folders, picture
+from data_helpers import class_folders, first_seed, picture
 
 from bob.core.errors import BobError, DataError, DataMissingError
 from bob.data.dense_pictures import open_dense
@@ -47,7 +47,7 @@ def write(root, *, pictures="{}", tables="", name="{}-annotations-bbox.csv", tit
         folder = root / pictures.format(split)
         folder.mkdir(parents=True, exist_ok=True)
         for index in range(count):
-            picture(index).save(folder / f"{number(split, index)}.jpg")
+            picture(first_seed(*folder.parts[-2:]) + index).save(folder / f"{number(split, index)}.jpg")
         lines = [titles, *change(rows(split, count))]
         (root / tables / name.format(split)).write_text("\n".join(lines) + "\n")
     (root / tables / "class-descriptions-boxable.csv").write_text(NAMES)

@@ -12,7 +12,7 @@ import sys
 
 import numpy as np
 import pytest
-from data_helpers import class_folders, picture
+from data_helpers import class_folders, first_seed, picture
 
 from bob.core.errors import BobError, DataError
 from bob.data.pictures import open_split, require_annotation
@@ -42,7 +42,7 @@ def in_process(monkeypatch):
 def pictures(folder, count=12, suffix=".png"):
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
-        picture(index, (8, 8)).save(folder / f"{index}{suffix}")
+        picture(first_seed(*folder.parts[-2:]) + index, (8, 8)).save(folder / f"{index}{suffix}")
 
 
 def table(root, lines, *, name="labels.csv", folder="img", count=12):

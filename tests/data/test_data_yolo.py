@@ -158,8 +158,8 @@ def _yaml_lists(root):
 def _folders(root):
     labelled(root / "a/images", root / "a/labels", 10)
     labelled(root / "b/images", root / "b/labels", 6, first=50)
-    labelled(root / "c/images", root / "c/labels", 3)
-    labelled(root / "d/images", root / "d/labels", 4)
+    labelled(root / "c/images", root / "c/labels", 3, first=200)
+    labelled(root / "d/images", root / "d/labels", 4, first=300)
     (root / "my.yml").write_text(
         f"path: {root}\ntrain: [a/images, {root}/b/images]\nval: c/images\ntest: d\nnames: {{0: cell, 1: blob}}\n"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data_helpers import picture
+from data_helpers import first_seed, picture
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -29,7 +29,7 @@ def voc_pages(pages: Path, pictures: Path, names, page=None):
     pictures.mkdir(parents=True, exist_ok=True)
     content = page or voc_page(voc_object(), voc_object("cat", (1, 1, 40, 30)))
     for place, name in enumerate(names):
-        picture(place).save(pictures / f"{name}.jpg")
+        picture(first_seed(*pictures.parts[-2:], pages.name) + place).save(pictures / f"{name}.jpg")
         (pages / f"{name}.xml").write_text(content)
 
 

@@ -195,4 +195,5 @@ def _resolved(text: str, submission: Submission, *, labelled: bool = True) -> Da
         labelled=labelled,
         copies=submission.copies,
         follow_links=submission.follow_links,
+        picture_bits=submission.picture_bits,
     )

@@ -64,6 +64,7 @@ class Submission:
         bad_pictures: The suite's policy.
         copies: The suite's policy.
         follow_links: Likewise.
+        picture_bits: Likewise.
         format: Of this file.
     """
 
@@ -85,6 +86,7 @@ class Submission:
     bad_pictures: str = "skip"
     copies: str = "skip"
     follow_links: bool = False
+    picture_bits: int | None = None
     format: int = FORMAT
 
     @property

@@ -143,6 +143,7 @@ def draft(
         bad_pictures="skip" if isinstance(suite, str) else suite.bad_pictures,
         copies="skip" if isinstance(suite, str) else suite.copies,
         follow_links=not isinstance(suite, str) and suite.follow_links,
+        picture_bits=None if isinstance(suite, str) else suite.picture_bits,
     )
     return Draft(submission=submission, jobs=tuple(todo), profile=profile)
 

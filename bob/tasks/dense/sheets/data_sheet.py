@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,13 +50,20 @@ def _labelled(spec: DatasetSpec, stored: Mapping[str, Samples]) -> bytes:
 
     def group(place: int, width: int) -> list[Panel]:
         index, picture = found[place]
-        labels = samples.label_sets[index] if samples.label_sets else (int(samples.labels[index]),)
-        return [Panel(image=shown(picture, width), caption=", ".join(names[label] for label in labels))]
+        caption = ", ".join(names[label] for label in _labels(samples, index)) or "none of the classes"
+        return [Panel(image=shown(picture, width), caption=caption)]
 
     note = f"{len(found)} pictures of {split}, as equal per class as there are, with their classes."
     return smallest_enough(
         len(found), group, WIDTHS["label"], columns=6, title=spec.name, note=note, legend=[], colours=[]
     )
+
+
+def _labels(samples: Samples, index: int) -> Sequence[int]:
+    """Return the classes that are right for a picture."""
+    if samples.values is not None:
+        return np.flatnonzero(samples.values[index] == 1).tolist()
+    return samples.label_sets[index] if samples.label_sets else (int(samples.labels[index]),)
 
 
 def _annotated(spec: DatasetSpec, annotation: str, stored: Mapping[str, DenseSamples]) -> bytes:
