@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -261,14 +261,24 @@ def _splits(folders: list[Path]) -> list[tuple[str, Path]]:
 def _folders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, hidden ones apart."""
     with os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if not _is_hidden(entry.name) and entry.is_dir())
+        names = sorted(entry.name for entry in entries if not _is_hidden(entry.name) and _is(entry, os.DirEntry.is_dir))
     return [folder / name for name in names]
+
+
+def _is(entry: os.DirEntry[str], kind: Callable[[os.DirEntry[str]], bool]) -> bool:
+    """Tell whether an entry is of a kind; links in a circle are of none, and are refused where files are listed."""
+    try:
+        return kind(entry)
+    except OSError:
+        return False
 
 
 def _names_in(folder: Path, most: int = LOOKED_AT) -> list[str]:
     """Return the names of the first files in a folder."""
     with os.scandir(folder) as entries:
-        return list(islice((one.name for one in entries if not _is_hidden(one.name) and one.is_file()), most))
+        return list(
+            islice((one.name for one in entries if not _is_hidden(one.name) and _is(one, os.DirEntry.is_file)), most)
+        )
 
 
 def _peek(folder: Path) -> list[str]:

@@ -45,15 +45,17 @@ def resolve_dataset(
     follow_links: bool = False,
     picture_bits: int | None = None,
 ) -> DatasetSpec:
-    """Find a data set on this machine and describe it: classes, sizes, fingerprint. No picture is opened.
+    """Find a data set on this machine and describe it: classes, sizes, fingerprint.
+
+    Of pictures some headers are looked at, for 16-bit ones, and masks are opened for their labels, once per content.
 
     Copies that must not be where they are, are left out (see ``bob.data.copies``); of pictures without labels none is.
 
     Args:
         text: A known name (``scenes``, ``cifar10``, ...); the path of a folder, or a folder's name below
             ``data_dir``; or ``READER:TARGET`` with the readers ``folder``, ``imagenet`` (class folders named by
-            WordNet id; without splits it is all test), ``imagenet_v2``, ``imagenet_real``, ``revisited``,
-            ``table``, ``torchvision``, ``hf``, ``idx``, ``scenes`` or a plug-in's.
+            WordNet id; without splits it is all test), ``hf``, those of ``READERS`` or a plug-in's; docs/data.md says
+            what each reads.
         cache_dir: Where descriptions and fingerprints are kept.
         data_dir: Where downloaded data sets lie; default below ``cache_dir``.
         policy: What happens to bad pictures: "skip" leaves them out with a warning, "error" raises.
