@@ -100,7 +100,7 @@ def spec_of(found: ArchiveSet, read: ArchiveClasses, *, kind: str, layout: str, 
         options=(("layout", layout),),
         fingerprint=class_fingerprint(kind, read, content),
         classes=classes,
-        sizes=split_sizes(labels),
+        sizes=split_sizes(labels, classes=classes),
         overlaps=IMAGENETS if are_wnids(classes) and tests_on_training_pictures(read.stored) else (),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import numpy as np
+
+from bob.data.splits import Listing, arrange
 
 
 def presence(
@@ -43,3 +45,13 @@ def first_present(values: np.ndarray) -> np.ndarray:
 def contrasted(values: np.ndarray) -> int:
     """Return how many classes some pictures are known to show and others to lack: those that can be learned, scored."""
     return int(((values == 1).any(axis=0) & (values == 0).any(axis=0)).sum())
+
+
+def contrast_of(stored: Mapping[str, Listing], values: Mapping[str, np.ndarray]) -> list[tuple[str, int]]:
+    """Return ``contrasted`` of each split, after missing splits are split off.
+
+    Args:
+        stored: Sample ids and labels of each stored split.
+        values: What each of its pictures shows, (n, classes).
+    """
+    return [(split, contrasted(values[name][indices])) for split, (name, indices) in arrange(stored).items()]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
 
+from bob.core.errors import DataError
 from bob.core.registry import resolved
 from bob.data.archive_layout import TAR, ZIP, is_webdataset, is_zip
 from bob.data.coco_layout import is_coco, is_coco_by_content
@@ -25,6 +26,7 @@ FILE_KINDS: dict[str, str] = {
 # Folders of these that look like classes were read as pictures alone where no labels are asked for, and still are.
 PICTURES_ALONE = ("yolo", "open_images")
 ADE20K_FOLDER = "ADEChallengeData2016"
+BOXES_BESIDE = ("voc", "open_images", "yolo")  # boxes in files beside the pictures: people keep several formats
 LOOKED_AT = 64  # names in a folder that tell what it is
 
 
@@ -112,9 +114,24 @@ def dense_layout(root: Path, *, by_content: bool = True) -> str | None:
     Args:
         root: The folder.
         by_content: Whether it may be one of ``LAYOUTS_BY_CONTENT``.
+
+    Raises:
+        DataError: Boxes of two formats lie in it.
     """
     known = (*LAYOUTS, *LAYOUTS_BY_CONTENT) if by_content else LAYOUTS
-    return next((kind for kind, recognise in known if resolved(recognise)(root)), None)
+    found = next((kind for kind, recognise in known if resolved(recognise)(root)), None)
+    if found in BOXES_BESIDE and not is_voc(root) and not voc_years(root):
+        others = [kind for kind, recognise in LAYOUTS if kind in BOXES_BESIDE and kind != found]
+        _require_alone(root, found, [kind for kind in others if resolved(dict(LAYOUTS)[kind])(root)])
+    return found
+
+
+def _require_alone(root: Path, found: str, others: Sequence[str]) -> None:
+    if others:
+        named = " or ".join(f"{kind}:{root} ({REASONS[kind]})" for kind in (found, *others))
+        raise DataError(
+            f"{root} holds annotations of two kinds, and nobody can tell which are meant.", hint=f"Name it {named}."
+        )
 
 
 def file_layout(path: Path) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bob.core.errors import ConfigError, DataError, DataMissingError, unknown_name
+from bob.core.text import printable
 from bob.data.copies import judge_copies
 from bob.data.dataset import DatasetSpec
 from bob.data.equal_files import opens_lightly
@@ -162,8 +163,8 @@ def _name_of(spec: DatasetSpec) -> str:
     """Return a data set's name; one severity of ImageNet-C (``fog/3``) is called ``fog-3``, not ``3``."""
     folder = Path(spec.root or "")
     if spec.kind == "imagefolder" and spec.name in SEVERITIES and are_wnids(spec.classes):
-        return f"{folder.parent.name}-{spec.name}"
-    return spec.name
+        return printable(f"{folder.parent.name}-{spec.name}")
+    return printable(spec.name)
 
 
 def _placed(kind: str, target: str, data_dir: Path | None) -> str:

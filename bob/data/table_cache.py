@@ -19,7 +19,7 @@ from bob.core.files import digest, temporary_name
 from bob.core.lease import holding
 from bob.core.text import printable
 from bob.data.annotations import FEDERATED
-from bob.data.class_presence import contrasted
+from bob.data.class_presence import contrast_of
 from bob.data.decode import open_picture
 from bob.data.faults import LEFT_OUT, NO_MASK
 from bob.data.file_names import name_in_other_case
@@ -27,7 +27,7 @@ from bob.data.judge import require_distinct_names, require_objects, require_trai
 from bob.data.object_arrays import Table, TableBuilder, is_whole
 from bob.data.orientation import oriented
 from bob.data.readers.base import DenseSamples, Samples, split_sizes
-from bob.data.splits import Listing, arrange
+from bob.data.splits import Listing
 
 log = logging.getLogger(__name__)
 
@@ -194,11 +194,6 @@ def _load(folder: Path) -> Tables | None:
     )
 
 
-def _contrasted(folder: Path, listing: Mapping[str, Listing], classes: int) -> list[tuple[str, int]]:
-    values = {name: Table(folder / name).presence(classes) for name in listing}
-    return [(split, contrasted(values[name][indices])) for split, (name, indices) in arrange(listing).items()]
-
-
 def _store(folder: Path, parsed: Parsed) -> None:
     has_masks = any(part.has_masks for part in parsed.splits.values())
     listing: dict[str, Listing] = {
@@ -219,7 +214,9 @@ def _store(folder: Path, parsed: Parsed) -> None:
             if not has_masks:  # where nothing has a mask, none is missing
                 part.faults = [fault for fault in part.faults if fault.effect != NO_MASK]
             part.write(place / name)
-        said["contrasted"] = _contrasted(place, listing, len(parsed.classes))
+        # Where some classes alone were looked for, "multilabel" is not offered.
+        values = {name: Table(place / name).presence(len(parsed.classes)) for name in listing if not parsed.frequencies}
+        said["contrasted"] = contrast_of(listing, values) if values else []
         (place / "description.json").write_text(json.dumps(said))
         shutil.rmtree(folder, ignore_errors=True)  # a damaged one
         place.rename(folder)

@@ -211,3 +211,9 @@ def test_a_damaged_fingerprint_cache_is_made_anew(tmp_path, cache, caplog):
 def test_a_missing_folder_is_a_missing_data_set(tmp_path, cache):
     with pytest.raises(DataMissingError, match="nowhere"):
         resolve_dataset(str(tmp_path / "nowhere"), cache_dir=cache)
+
+
+def test_a_class_of_one_picture_in_an_undivided_folder_is_said_to_be_never_tested(tmp_path, cache, caplog):
+    root = class_folders(tmp_path / "set", {"cat": 10, "dog": 10, "eel": 1, "owl": 2})
+    resolve_dataset(str(root), cache_dir=cache)
+    assert "Classes of one picture alone, 1 of them, are never tested: eel." in caplog.text

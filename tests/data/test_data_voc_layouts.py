@@ -358,3 +358,15 @@ def test_500_changed_files_give_valid_boxes_or_a_plain_error(root):
         assert (boxes[:, 2] <= width + 1).all() and (boxes[:, 3] <= height + 1).all()
         assert all(0 <= label < len(parsed.classes) for label in table._labels)
     assert 100 < refused < 400
+
+
+def test_boxes_in_two_formats_are_asked_about_and_a_prefix_settles_it(root, cache):
+    voc_pages(root / "annotations", root / "images", range(8))
+    (root / "labels").mkdir()
+    for place in range(8):
+        (root / "labels" / f"{place}.txt").write_text("0 0.5 0.5 0.4 0.4\n")
+    with pytest.raises(DataError, match="annotations of two kinds") as asked:
+        resolved(root, cache)
+    assert f"voc:{root}" in str(asked.value) and f"yolo:{root}" in str(asked.value)
+    assert resolve_dataset(f"voc:{root}", cache_dir=cache).kind == "voc"
+    assert resolve_dataset(f"yolo:{root}", cache_dir=cache).kind == "yolo"

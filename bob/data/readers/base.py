@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,6 +15,10 @@ from bob.core.errors import DataError
 from bob.data.dataset import SPLITS, DatasetSpec
 from bob.data.faults import Fault
 from bob.data.splits import Listing, arrange
+
+log = logging.getLogger(__name__)
+
+UNTESTED_NAMED = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,9 +117,20 @@ def dense_pictures(reader: DenseReader, spec: DatasetSpec, cache_dir: Path) -> d
     return {name: source.pictures for name, source in stored.items()}
 
 
-def split_sizes(stored: Mapping[str, Listing]) -> tuple[tuple[str, int], ...]:
-    """Return the spec's ``sizes`` for stored splits of (ids, labels), after missing splits are split off."""
+def split_sizes(stored: Mapping[str, Listing], *, classes: Sequence[str] = ()) -> tuple[tuple[str, int], ...]:
+    """Return the spec's ``sizes`` for stored splits of (ids, labels), after missing splits are split off.
+
+    Of data without a test split of their own, ``classes`` that the drawn one has nothing of are said.
+    """
     parts = arrange(stored)
+    if classes and not {"test", "val"} & stored.keys() and "train" in parts and "test" in parts:
+        has = {split: set(stored[name][1][indices].tolist()) for split, (name, indices) in parts.items()}
+        untested = [classes[label] for label in sorted(has["train"] - has["test"])]
+        if untested:
+            log.warning(
+                "Classes of one picture alone, %d of them, are never tested: %s.",
+                *(len(untested), ", ".join(untested[:UNTESTED_NAMED]) + (" ..." if untested[UNTESTED_NAMED:] else "")),
+            )
     return tuple((name, len(parts[name][1])) for name in SPLITS if name in parts)
 
 

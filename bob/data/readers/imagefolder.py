@@ -63,7 +63,7 @@ class ImageFolderReader:
             options=(("layout", layout),),
             fingerprint=_fingerprint(root, stored, cache_dir),
             classes=classes,
-            sizes=split_sizes(labels),
+            sizes=split_sizes(labels, classes=classes),
             overlaps=IMAGENETS if are_wnids(classes) and tests_on_training_pictures(stored) else (),
         )
 

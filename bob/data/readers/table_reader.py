@@ -13,6 +13,8 @@ from PIL import Image
 
 from bob.core.errors import DataError, DataMissingError, did_you_mean
 from bob.core.files import digest
+from bob.core.text import printable
+from bob.data.class_presence import contrast_of
 from bob.data.dataset import DatasetSpec
 from bob.data.decode import open_picture
 from bob.data.describe_dataset import description
@@ -74,6 +76,7 @@ class TableReader:
             sizes=tuple((split, count) for split, count in said["sizes"]),
             annotations=("multilabel",) if said["is_multilabel"] else ("label",),
             classes_present=said["present"],
+            contrasted=tuple((split, count) for split, count in said["contrasted"]),
         )
 
     def fetch(self, target: str, *, cache_dir: Path, data_dir: Path | None) -> None:
@@ -181,9 +184,12 @@ def _summary(listing: Listing) -> dict[str, Any]:
     present = {
         split: {place[name] for said in part.labels for name in said.present} for split, part in listing.parts.items()
     }
+    stored = {name: (part.ids, listing.labels(name)) for name, part in listing.parts.items()}
+    values = {name: listing.values(name) for name in stored if listing.is_multilabel}
     return {
         "classes": listing.classes,
-        "sizes": split_sizes({name: (part.ids, listing.labels(name)) for name, part in listing.parts.items()}),
+        "sizes": split_sizes(stored),
+        "contrasted": contrast_of(stored, values) if values else [],
         "present": classes_present(present),
         "is_multilabel": listing.is_multilabel,
         "read": _read_as(listing),
@@ -212,4 +218,4 @@ def _samples(root: Path, listing: Listing, name: str) -> Samples:
     if listing.stored is not None:
         opener = stored_opener(root, listing.files, listing.stored, part.places)
     values = listing.values(name) if listing.is_multilabel else None
-    return Samples(ids=ids, labels=listing.labels(name), read=opener, values=values)
+    return Samples(ids=tuple(map(printable, ids)), labels=listing.labels(name), read=opener, values=values)
