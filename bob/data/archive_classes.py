@@ -19,9 +19,8 @@ from bob.data.archive_members import MemberOpener, Members
 from bob.data.archive_sets import ArchiveSet, require_all_or_none, stem_of
 from bob.data.class_scan import StoredSplit, classes_of, listing, scan, suspect, tests_on_training_pictures
 from bob.data.dataset import DatasetSpec
-from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
+from bob.data.file_names import PICTURE_WORDS, SPLIT_ALIASES, SPLIT_NAMES, is_picture
 from bob.data.folder_splits import DIVIDE
-from bob.data.folder_suspicion import PICTURE_WORDS
 from bob.data.imagenet import are_wnids
 from bob.data.member_paths import MemberPath, MemberTree
 from bob.data.readers.base import Samples, split_sizes

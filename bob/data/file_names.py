@@ -20,8 +20,13 @@ _STEM = re.compile(r"(?:instances_)?([a-z]+)(?:[-_]?\d{4})?")
 # Names of folders and Hugging Face splits that count where no other stands for the same split.
 SPLIT_ALIASES = {"dev": "val", "eval": "val", "evaluation": "val"}
 # Folders that are parts of a data set by their names, not classes.
-PICTURE_WORDS = frozenset(("images", "image", "img", "imgs", "pictures", "photos", "jpegimages", "leftimg8bit"))
-LABEL_WORDS = frozenset(("labels", "label", "annotations", "annotation", "masks", "mask", "gt", "bboxes", "boxes"))
+PICTURE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")
+MASK_FOLDERS = (
+    *("masks", "mask", "labels", "label", "annotations", "annotation", "gt", "segmentationclass"),
+    *("ground_truth", "groundtruth", "segmentation", "annot"),
+)
+PICTURE_WORDS = frozenset((*PICTURE_FOLDERS, "leftimg8bit"))
+LABEL_WORDS = frozenset((*MASK_FOLDERS, "bboxes", "boxes"))
 SUFFIXES = frozenset(
     (
         ".jpg",

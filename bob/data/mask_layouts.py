@@ -10,13 +10,8 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from bob.core.errors import DataError
-from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
+from bob.data.file_names import MASK_FOLDERS, PICTURE_FOLDERS, SPLIT_ALIASES, SPLIT_NAMES, is_picture
 
-PICTURE_WORDS = ("images", "image", "img", "imgs", "jpegimages", "pictures", "photos")
-MASK_WORDS = (
-    *("masks", "mask", "labels", "label", "annotations", "annotation", "gt", "segmentationclass"),
-    *("ground_truth", "groundtruth", "segmentation", "annot"),
-)
 PLAIN = ("images", "masks")  # read as such whatever they hold
 TRUSTED = ("masks", "mask")  # folders that hold nothing but masks, whatever lies beside them
 # How a mask's name ends after the name of its picture, and how the name of such a picture ends.
@@ -76,7 +71,7 @@ def mask_places(root: Path) -> dict[str, MaskPlace]:
     if found:
         return found
     # Pictures beside folders of pictures are no data set: those folders are, of classes.
-    others = [folder for folder in inner if folder.name.casefold() not in PICTURE_WORDS]
+    others = [folder for folder in inner if folder.name.casefold() not in PICTURE_FOLDERS]
     alone = None if any(any(map(is_picture, _peek(folder))) for folder in others) else _shared(root, inner)
     return {"all": alone} if alone else {}
 
@@ -134,9 +129,9 @@ def _beside(root: Path, inner: list[Path]) -> dict[str, MaskPlace]:
     masks: dict[str, list[Path]] = {}
     for folder in inner:
         split, word = _split_and_word(folder.name)
-        if split and word in ("", *PICTURE_WORDS) and any(map(is_picture, _names_in(folder))):
+        if split and word in ("", *PICTURE_FOLDERS) and any(map(is_picture, _names_in(folder))):
             pictures.setdefault(split, []).append(folder)
-        elif split and word in MASK_WORDS and any(map(is_picture, _peek(folder))):
+        elif split and word in MASK_FOLDERS and any(map(is_picture, _peek(folder))):
             masks.setdefault(split, []).append(folder)
     places = {}
     for split in sorted(pictures.keys() & masks.keys()):
@@ -167,9 +162,9 @@ def _parts(folder: Path, inner: list[Path], *, paired: bool = True) -> MaskPlace
         paired: Whether masks must be named after their pictures; those in ``images`` and ``masks`` never need to.
     """
     plain = [one for word in PLAIN for one in inner if one.name == word]
-    named = [one for one in inner if one.name.casefold() in PICTURE_WORDS]
+    named = [one for one in inner if one.name.casefold() in PICTURE_FOLDERS]
     pictures = [one for one in named if any(map(is_picture, _peek(one)))]
-    masks = [one for one in inner if one.name.casefold() in MASK_WORDS and any(map(is_picture, _peek(one)))]
+    masks = [one for one in inner if one.name.casefold() in MASK_FOLDERS and any(map(is_picture, _peek(one)))]
     if not pictures or not masks:
         return MaskPlace(*plain) if len(plain) == len(PLAIN) else None
     pairs = [MaskPlace(one, other) for one in pictures for other in masks]
@@ -195,7 +190,7 @@ def _only(root: Path, folders: list[Path], what: str) -> Path:
 
 def _shared(folder: Path, inner: list[Path]) -> MaskPlace | None:
     """Return the folder, or the folder of pictures in it, if pictures and masks with endings lie side by side there."""
-    for one in (folder, *(one for one in inner if one.name.casefold() in PICTURE_WORDS)):
+    for one in (folder, *(one for one in inner if one.name.casefold() in PICTURE_FOLDERS)):
         names = [name for name in _names_in(one) if is_picture(name)]
         place = MaskPlace(one, one)
         if names and LEAST_SHARE * _paired(place, names, len(names)) >= len(names):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from bob.core.errors import DataError
 from bob.data.dataset import SPLITS
-from bob.data.file_names import SPLIT_ALIASES, SPLIT_NAMES, is_picture
+from bob.data.file_names import PICTURE_FOLDERS, SPLIT_ALIASES, SPLIT_NAMES, is_picture
 from bob.data.fingerprint import FileEntry, inside, list_files
 from bob.data.splits import UNDIVIDED
 
@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 # Names of folders in lower case, the most usual first.
 PAGE_FOLDERS = ("annotations", "annotation", "annots", "xmls", "xml", "labels")
-PICTURE_FOLDERS = ("jpegimages", "images", "image", "imgs", "img", "pictures", "photos")
 HEADS = 20  # XML files that tell whether a folder holds VOC's
 HEAD_BYTES = 4096
 EXPECTED = (
