@@ -11,8 +11,10 @@ from typing import Any
 from bob.core.errors import BobError, DataError
 from bob.core.files import digest, write_text
 from bob.core.process import module_command
+from bob.data.fingerprint import are_links_followed, following_links
 
 TIMEOUT_S = 1800
+FOLLOWS = "follow-links"
 DESCRIPTION_VERSION = 2  # raised when a description says other things
 
 
@@ -35,7 +37,8 @@ def description(kind: str, target: str, root: Path, fingerprint: str, *, cache_d
 
 
 def _ask(kind: str, target: str, root: Path, cache_dir: Path) -> dict[str, Any]:
-    command = module_command("bob.data.describe_dataset", kind, target, str(root), str(cache_dir))
+    said = [FOLLOWS] if are_links_followed() else []
+    command = module_command("bob.data.describe_dataset", kind, target, str(root), str(cache_dir), *said)
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         return json.loads(child.stdout.splitlines()[-1])
@@ -50,9 +53,10 @@ def main(arguments: list[str]) -> None:
     """Write the description, or the error, as one line of JSON to standard output."""
     from bob.data.readers import READERS
 
-    kind, target, root, cache_dir = arguments
+    kind, target, root, cache_dir, *said = arguments
     try:
-        answer = READERS.get(kind).describe(target, Path(root), Path(cache_dir))  # type: ignore[attr-defined]
+        with following_links(FOLLOWS in said):
+            answer = READERS.get(kind).describe(target, Path(root), Path(cache_dir))  # type: ignore[attr-defined]
     except BobError as error:
         answer = {"error": error.message, "hint": error.hint}
     sys.stdout.write("\n" + json.dumps(answer) + "\n")

@@ -44,6 +44,11 @@ def following_links(allowed: bool) -> Iterator[None]:
         _follows.reset(token)
 
 
+def are_links_followed() -> bool:
+    """Tell whether links may lead out of a data set's folder now."""
+    return _follows.get()
+
+
 class FileEntry(NamedTuple):
     """One file below a root: its relative path with forward slashes, size in bytes, modification time in ns."""
 

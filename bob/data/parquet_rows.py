@@ -16,7 +16,6 @@ from PIL import Image
 
 from bob.core.errors import DataError
 from bob.data.decode import open_picture
-from bob.data.fingerprint import inside
 from bob.data.table_rows import Rows
 
 PICTURE_NAMES = ("image", "img", "picture", "bytes", "image_bytes", "image_data", "jpg", "png", "data")
@@ -70,13 +69,8 @@ class StoredOpener:
         content = stored.get("bytes") if isinstance(stored, dict) else stored
         if isinstance(content, bytes):
             return open_picture(BytesIO(content))
-        path = stored.get("path") if isinstance(stored, dict) else None
-        if not isinstance(path, str) or not path:
-            raise ValueError("no picture is stored")
-        try:
-            return open_picture(inside(self.root, self.root / path))
-        except DataError as error:
-            raise ValueError(error.message) from error
+        # Where other rows have bytes a file's content is in no fingerprint.
+        raise ValueError("no bytes are stored, though other rows have some")
 
 
 def _rows(path: Path, name: str) -> Rows:
@@ -117,7 +111,7 @@ def _stored_column(file: Any, name: str) -> str | None:
 def _holds_bytes(file: Any, field: Any) -> bool:
     if _is_bytes(field.type):
         leaf = field.name
-    elif _has_field(field.type, "bytes"):
+    elif _has_field(field.type, "bytes") and not _is_nothing(field.type.field("bytes").type):
         leaf = f"{field.name}.bytes"
     else:
         return False
@@ -132,6 +126,13 @@ def _holds_bytes(file: Any, field: Any) -> bool:
 
 def _counts_nulls(chunk: Any) -> bool:
     return chunk.statistics is not None and chunk.statistics.has_null_count
+
+
+def _is_nothing(kind: Any) -> bool:
+    """Tell whether a column has no value at all: of such a one no count of nulls is kept."""
+    import pyarrow as pa
+
+    return pa.types.is_null(kind)
 
 
 def _is_bytes(kind: Any) -> bool:

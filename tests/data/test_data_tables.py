@@ -451,3 +451,23 @@ def test_a_mutated_parquet_file_is_refused_or_read_into_valid_labels(root, cache
         except BobError:
             continue
         assert set(spec.classes) <= {"a1", "b1"}
+
+
+def test_a_row_without_bytes_among_others_is_a_bad_picture_and_no_file_is_read_for_it(root, cache, in_process):
+    images = stored(40)
+    images[7] = {"bytes": None, "path": "7.png"}
+    parquet(root / "data/train-00000-of-00001.parquet", {"image": images, "label": [0, 1] * 20})
+    parquet(root / "data/test-00000-of-00001.parquet", {"image": stored(4, 50), "label": [0, 1] * 2})
+    picture(7, (8, 8)).save(root / "7.png")
+    train = open_split(resolved(root, cache), "train", cache_dir=cache)
+    val = open_split(resolved(root, cache), "val", cache_dir=cache)
+    assert len(train.dropped) + len(val.dropped) == 1
+
+
+def test_links_out_of_the_folder_are_followed_by_the_child_that_reads_parquet(tmp_path, cache):
+    parquet(tmp_path / "store/train-00000-of-00001.parquet", {"image": stored(12), "label": [0, 1] * 6})
+    parquet(tmp_path / "store/test-00000-of-00001.parquet", {"image": stored(4, 50), "label": [0, 1] * 2})
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "data").symlink_to(tmp_path / "store")
+    spec = resolve_dataset(f"table:{tmp_path / 'set'}", cache_dir=cache, follow_links=True)
+    assert dict(spec.sizes)["test"] == 4
