@@ -13,7 +13,7 @@ from bob.data.coco_look import coco_kind, mentions_boxes
 from bob.data.decode import BROKEN_PICTURE, open_picture
 from bob.data.file_names import LABEL_WORDS, PICTURE_WORDS, SPLIT_NAMES, split_of
 from bob.data.folder_splits import P, forced, require_inside
-from bob.data.mask_layouts import LEAST_SHARE, mask_end
+from bob.data.mask_layouts import LEAST_SHARE, MASK_ENDS, mask_end
 from bob.data.mask_pictures import INDEX_MODES
 from bob.data.member_paths import MemberPath
 from bob.data.table_layout import TABLE_SUFFIXES
@@ -138,6 +138,9 @@ def _by_inner_folders(paths: Sequence[str], classes: Sequence[str]) -> str | Non
 
 def _by_mask_endings(paths: Sequence[str]) -> str | None:
     """Tell masks among the pictures of the classes: ``CLASS/NAME_mask.png`` beside ``CLASS/NAME.png``."""
+    # Of 200,000 pictures of plain classes nothing more is looked at.
+    if not any(path.rpartition(".")[0].lower().endswith(MASK_ENDS) for path in paths):
+        return None
     stems = {os.path.splitext(path)[0] for path in paths}  # noqa: PTH122 - ten times as fast, for a million files
     masks = sorted(stem for stem in stems if (parts := mask_end(stem)) and parts[0] in stems)
     if LEAST_SHARE * len(masks) < len(stems):

@@ -15,7 +15,9 @@ from bob.data.file_names import MASK_FOLDERS, PICTURE_FOLDERS, SPLIT_ALIASES, SP
 PLAIN = ("images", "masks")  # read as such whatever they hold
 TRUSTED = ("masks", "mask")  # folders that hold nothing but masks, whatever lies beside them
 # How a mask's name ends after the name of its picture, and how the name of such a picture ends.
-_MASK_END = re.compile(r"(.+)[_-](masks?|labels?|l|gt|seg|segmentation|annotation)", re.IGNORECASE)
+MASK_WORDS = ("mask", "masks", "label", "labels", "l", "gt", "seg", "segmentation", "annotation")
+MASK_ENDS = tuple(f"{mark}{word}" for mark in "_-" for word in MASK_WORDS)
+_MASK_END = re.compile(rf"(.+)[_-]({'|'.join(MASK_WORDS)})", re.IGNORECASE)
 PICTURE_ENDS = ("", "_sat", "_image", "_img", "_rgb")
 ANNOTATIONS = (".txt", ".xml", ".json")
 TABLES = ("classes", "labels", "labelmap", "label_colors", "class_dict", "readme", "obj", "license")
