@@ -16,7 +16,7 @@ from bob.core.registry import load_reference
 from bob.core.text import OnceFilter, VisibleFormatter, visible
 from bob.core.version import __version__
 
-GC_OBJECTS = 200_000
+GC_THRESHOLDS = (200_000, 50, 50)
 EXAMPLES = """\
 examples:
   bob run small_backbones                          run a suite, or what is missing of it
@@ -33,7 +33,7 @@ exit codes: 0 all well, 1 some jobs did not give a number, 2 a mistake in what w
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code."""
     # A plan makes a million objects that stay: looking through them again and again takes a third of its time.
-    gc.set_threshold(GC_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*GC_THRESHOLDS)
     parser = build_parser()
     if not (sys.argv[1:] if arguments is None else arguments):
         parser.print_help()
